@@ -68,6 +68,8 @@ pub enum IntentKind {
         contract_type: i32,
         /// The message name in the `type_url`.
         name: String,
+        /// keccak-256 of the message, so that a rule or an approval can name it exactly.
+        data_hash: HexBytes,
     },
 }
 
@@ -274,7 +276,7 @@ impl fmt::Display for Warning {
                 "the call data is not interpreted: it can do anything the account may do",
             ),
             Self::UninterpretedContract => {
-                f.write_str("this type of transaction is not interpreted")
+                f.write_str("this type of transaction is not interpreted: it may do anything and cost more than the maximum fee")
             }
             Self::ZeroAddress => f.write_str("value goes to the zero address, where it is lost"),
             Self::TokenToItsContract(asset) => write!(

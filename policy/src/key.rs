@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use k256::ecdsa::RecoveryId;
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use sha3::{Digest, Keccak256};
@@ -232,6 +233,32 @@ pub enum Signature {
     },
     /// Ed25519 (RFC 8032).
     Ed25519([u8; 64]),
+}
+
+impl Signature {
+    fn to_k256(self) -> Option<k256::ecdsa::Signature> {
+        match self {
+            Self::Secp256k1 { r, s } => k256::ecdsa::Signature::from_scalars(r, s).ok(),
+            Self::Ed25519(_) => None,
+        }
+    }
+
+    /// True for an ECDSA signature whose `s` is in the upper half of the order.
+    pub(crate) fn is_high_s(&self) -> bool {
+        self.to_k256()
+            .is_some_and(|signature| signature.normalize_s().is_some())
+    }
+
+    /// True when this signature and recovery id lead back to `key`.
+    pub(crate) fn recovers_to(&self, key: &PublicKey, prehash: &[u8; 32], recovery_id: u8) -> bool {
+        let recovered = self
+            .to_k256()
+            .zip(RecoveryId::from_byte(recovery_id))
+            .and_then(|(signature, id)| {
+                k256::ecdsa::VerifyingKey::recover_from_prehash(prehash, &signature, id).ok()
+            });
+        recovered.is_some_and(|found| found.to_encoded_point(true).as_bytes() == key.as_bytes())
+    }
 }
 
 /// The text is no [`Signature`].

@@ -12,14 +12,17 @@
 
 mod address;
 mod amount;
+pub mod assets;
 mod caip;
 mod derive;
 mod intent;
 mod key;
 mod text;
+mod tx;
 
 pub use address::{Address, AddressError};
 pub use amount::{Amount, AmountError};
+pub use assets::Asset;
 pub use caip::{AssetId, CaipError, Network, SolanaCluster, TronNetwork};
 pub use derive::{ChainCode, ChainCodeError, DerivationError, DerivationPath, ExtendedPublicKey};
 pub use intent::{
@@ -28,4 +31,9 @@ pub use intent::{
 };
 pub use key::{
     Ed25519Point, PublicKey, PublicKeyError, Secp256k1Point, Signature, SignatureFormatError,
+};
+pub use tx::{
+    AssembleError, CallError, DecodeError, DecodedTransaction, EvmError, HashAlgorithm,
+    MAX_FEE_LIMIT_SUN, MAX_LIFETIME_MS, MAX_TRANSACTION_BYTES, SignedTransaction, SigningDigest,
+    SolanaError, TronError, decode,
 };
