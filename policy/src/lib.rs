@@ -1,4 +1,17 @@
-//! countersign-policy
+//! What everybody in Countersign agrees on, without I/O: statements and their envelopes, what transactions mean, the policy
+//! bundle, and the decision.
+//!
+//! The crate reads no clock, opens no file and has no async code, so that coordinator, signer, command line and offline
+//! machine come to the same answer from the same bytes.
+//!
+//! ```
+//! use countersign_policy::{Hash, IdentityKey, IdentityPublicKey};
+//!
+//! let key = IdentityKey::from_seed(&[7; 32]);
+//! let public: IdentityPublicKey = key.public();
+//! assert!(public.is_usable());
+//! assert_ne!(Hash::derive("a", &[b"b"]), Hash::sha256(b"ab"));
+//! ```
 #![cfg_attr(
     test,
     allow(
@@ -37,3 +50,23 @@ pub use tx::{
     MAX_FEE_LIMIT_SUN, MAX_LIFETIME_MS, MAX_TRANSACTION_BYTES, SignedTransaction, SigningDigest,
     SolanaError, TronError, decode,
 };
+
+pub mod bundle;
+pub mod canonical;
+mod decide;
+mod envelope;
+mod hash;
+mod id;
+mod protocol;
+pub mod statement;
+mod time;
+
+pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
+pub use envelope::{
+    Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
+    MAX_SIGNATURES,
+};
+pub use hash::{Hash, HashError};
+pub use id::{ExternalId, IdError, KeyId, MemberId, RuleId, StatementId, WalletId};
+pub use protocol::Protocol;
+pub use time::{Timestamp, TimestampError};

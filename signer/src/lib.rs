@@ -1,1 +1,13 @@
-//! countersign-signer
+//! The signer node: verifies everything itself, then takes part in a signature.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+pub mod wire;

@@ -1,0 +1,379 @@
+//! The chain of bundles from the pinned genesis.
+
+use std::collections::BTreeMap;
+
+use super::model::{
+    AddressBookEntry, FeeCap, KeyRecord, KeyState, Member, PolicyBundle, Role, Wallet,
+};
+use super::validate::{ValidationError, validate};
+use crate::envelope::{Envelope, IdentityPublicKey};
+use crate::hash::Hash;
+use crate::id::{KeyId, MemberId, WalletId};
+use crate::statement::{Directory, KeyCeremony, StatementError, Verified, open_quorum_in, parse};
+use crate::{Address, ChainCode, ExtendedPublicKey, Network, Timestamp};
+
+/// Why a bundle does not continue the chain.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The envelope is no acceptable statement.
+    #[error("not an acceptable policy bundle")]
+    Statement(#[from] StatementError),
+    /// Another genesis than the pinned one.
+    #[error("the genesis bundle hashes to {found}, pinned is {pinned}")]
+    Genesis {
+        /// Of the bundle given.
+        found: Hash,
+        /// From this machine's configuration.
+        pinned: Hash,
+    },
+    /// Not the next version: a gap or a rollback.
+    #[error("version {found} cannot follow version {active}")]
+    Version {
+        /// Of the bundle given.
+        found: u64,
+        /// Of the active bundle.
+        active: u64,
+    },
+    /// Another predecessor: a fork.
+    #[error("version {version} names predecessor {found}, the active bundle is {active}: a fork")]
+    Fork {
+        /// Of the bundle given.
+        version: u64,
+        /// Its predecessor.
+        found: Hash,
+        /// The active bundle.
+        active: Hash,
+    },
+    /// The issuer does not have the role that proposes.
+    #[error("{0} is no policy author")]
+    Author(MemberId),
+    /// A signature by somebody who has no say in it.
+    #[error("{0} signed but is no policy approver")]
+    Approver(MemberId),
+    /// Not enough approvers.
+    #[error("{found} policy approvers besides the author signed, {needed} are needed")]
+    Quorum {
+        /// Valid approvals.
+        found: usize,
+        /// Demanded.
+        needed: u16,
+    },
+    /// Issued in the future.
+    #[error("the bundle was issued at {issued_at}, after the present {now}")]
+    NotYetIssued {
+        /// Its issue time.
+        issued_at: Timestamp,
+        /// The present.
+        now: Timestamp,
+    },
+    /// A key changed in a way that keys never change.
+    #[error("key {key}: {what}")]
+    Key {
+        /// The key.
+        key: KeyId,
+        /// What changed.
+        what: &'static str,
+    },
+    /// The content breaks a rule.
+    #[error(transparent)]
+    Content(#[from] ValidationError),
+}
+
+/// A bundle that was verified, chained and validated. Everything is decided under one of these.
+#[derive(Debug, Clone)]
+pub struct ActiveBundle {
+    bundle: PolicyBundle,
+    digest: Hash,
+    envelope: Envelope,
+    expires_at: Timestamp,
+    directory: Directory,
+}
+
+/// The chain, oldest first.
+#[derive(Debug, Clone)]
+pub struct BundleChain {
+    links: Vec<ActiveBundle>,
+}
+
+impl BundleChain {
+    /// Starts at the genesis: its digest must be the pinned one, and its own quorum must have signed it.
+    pub fn from_genesis(envelope: &Envelope, pinned: Hash) -> Result<Self, ChainError> {
+        let found = envelope.digest();
+        if found != pinned {
+            return Err(ChainError::Genesis { found, pinned });
+        }
+        let bundle = parse::<PolicyBundle>(envelope, Some(Hash::ZERO))?.body;
+        if bundle.version != 1 {
+            return Err(ChainError::Version {
+                found: bundle.version,
+                active: 0,
+            });
+        }
+        let verified =
+            open_quorum_in::<PolicyBundle>(envelope, Some(Hash::ZERO), &statement_keys(&bundle))?;
+        require_quorum(&bundle, &verified, bundle.quorums.policy)?;
+        validate(&bundle)?;
+        Ok(Self {
+            links: vec![ActiveBundle::new(verified, pinned)],
+        })
+    }
+
+    /// Verifies a successor of the newest bundle and appends it. On an error nothing changes.
+    pub fn append(
+        &mut self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<&ActiveBundle, ChainError> {
+        let next = self.verify_successor(envelope, now)?;
+        self.links.push(next);
+        Ok(self.active())
+    }
+
+    /// Verifies a successor of the newest bundle without appending it.
+    pub fn verify_successor(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<ActiveBundle, ChainError> {
+        let active = self.active();
+        let verified = active.directory.open_quorum::<PolicyBundle>(envelope)?;
+        let next = verified.body();
+        if next.version != active.bundle.version.saturating_add(1) {
+            return Err(ChainError::Version {
+                found: next.version,
+                active: active.bundle.version,
+            });
+        }
+        if next.predecessor != Some(active.digest) {
+            let found = next.predecessor.unwrap_or(Hash::ZERO);
+            return Err(ChainError::Fork {
+                version: next.version,
+                found,
+                active: active.digest,
+            });
+        }
+        require_quorum(&active.bundle, &verified, active.bundle.quorums.policy)?;
+        let issued_at = verified.statement().issued_at;
+        if issued_at > now.plus_seconds(active.bundle.timing.max_clock_skew_seconds) {
+            return Err(ChainError::NotYetIssued { issued_at, now });
+        }
+        validate(next)?;
+        require_lasting_keys(&active.bundle, next)?;
+        Ok(ActiveBundle::new(verified, self.genesis()))
+    }
+
+    /// The pinned genesis hash.
+    pub fn genesis(&self) -> Hash {
+        self.links.first().map_or(Hash::ZERO, |first| first.digest)
+    }
+
+    /// The newest bundle.
+    pub fn active(&self) -> &ActiveBundle {
+        match self.links.last() {
+            Some(last) => last,
+            // from_genesis puts the first link in and nothing ever takes one out.
+            None => unreachable!("a bundle chain is never empty"),
+        }
+    }
+
+    /// All bundles, oldest first.
+    pub fn links(&self) -> &[ActiveBundle] {
+        &self.links
+    }
+}
+
+/// The author issues, and enough approvers other than the author sign.
+fn require_quorum(
+    rules: &PolicyBundle,
+    verified: &Verified<PolicyBundle>,
+    needed: u16,
+) -> Result<(), ChainError> {
+    require_author_and_approvers(rules, verified.issuer(), verified.signers(), needed)
+}
+
+fn require_author_and_approvers(
+    rules: &PolicyBundle,
+    author: &MemberId,
+    signers: &std::collections::BTreeSet<MemberId>,
+    needed: u16,
+) -> Result<(), ChainError> {
+    let has = |id: &MemberId, role| {
+        rules
+            .members
+            .iter()
+            .any(|m| m.id == *id && m.roles.contains(&role))
+    };
+    if !has(author, Role::PolicyAuthor) || !signers.contains(author) {
+        return Err(ChainError::Author(author.clone()));
+    }
+    let approvers: Vec<_> = signers.iter().filter(|id| *id != author).collect();
+    if let Some(other) = approvers.iter().find(|id| !has(id, Role::PolicyApprover)) {
+        return Err(ChainError::Approver((*other).clone()));
+    }
+    if approvers.len() < usize::from(needed) {
+        return Err(ChainError::Quorum {
+            found: approvers.len(),
+            needed,
+        });
+    }
+    Ok(())
+}
+
+/// A key never changes its protocol, group or public key, and never leaves the bundle.
+fn require_lasting_keys(before: &PolicyBundle, after: &PolicyBundle) -> Result<(), ChainError> {
+    for old in &before.keys {
+        let fail = |what| ChainError::Key {
+            key: old.id.clone(),
+            what,
+        };
+        let new = after
+            .keys
+            .iter()
+            .find(|k| k.id == old.id)
+            .ok_or_else(|| fail("was left out; deactivate it instead"))?;
+        let unchanged = KeyRecord {
+            state: old.state,
+            ..new.clone()
+        };
+        if unchanged != *old {
+            return Err(fail("only the state of a pinned key can change"));
+        }
+        if old.state >= KeyState::Deactivated && new.state < old.state {
+            return Err(fail("a key that ended does not come back"));
+        }
+    }
+    Ok(())
+}
+
+fn statement_keys(bundle: &PolicyBundle) -> BTreeMap<MemberId, Vec<IdentityPublicKey>> {
+    bundle
+        .members
+        .iter()
+        .map(|m| (m.id.clone(), m.keys.iter().map(|k| k.public_key).collect()))
+        .collect()
+}
+
+impl ActiveBundle {
+    fn new(verified: Verified<PolicyBundle>, genesis: Hash) -> Self {
+        let directory = Directory::new(genesis, statement_keys(verified.body()));
+        Self {
+            bundle: verified.body().clone(),
+            digest: verified.digest(),
+            envelope: verified.envelope().clone(),
+            expires_at: verified.statement().expires_at,
+            directory,
+        }
+    }
+
+    /// The content.
+    pub fn content(&self) -> &PolicyBundle {
+        &self.bundle
+    }
+
+    /// The bundle's digest: its name in authorizations and receipts.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    /// The envelope as received.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Nothing is allowed under it from this time on.
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Opens statements with the members' keys of this bundle.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How far two clocks may differ, in seconds.
+    pub fn skew_seconds(&self) -> u64 {
+        self.bundle.timing.max_clock_skew_seconds
+    }
+
+    /// A member by id.
+    pub fn member(&self, id: &MemberId) -> Option<&Member> {
+        self.bundle.members.iter().find(|m| m.id == *id)
+    }
+
+    /// Whether a member has a role.
+    pub fn has_role(&self, id: &MemberId, role: Role) -> bool {
+        self.member(id).is_some_and(|m| m.roles.contains(&role))
+    }
+
+    /// A key by id.
+    pub fn key(&self, id: &KeyId) -> Option<&KeyRecord> {
+        self.bundle.keys.iter().find(|k| k.id == *id)
+    }
+
+    /// A wallet by id.
+    pub fn wallet(&self, id: &WalletId) -> Option<&Wallet> {
+        self.bundle.wallets.iter().find(|w| w.id == *id)
+    }
+
+    /// The fee cap of a network.
+    pub fn fee_cap(&self, network: &Network) -> Option<&FeeCap> {
+        self.bundle.fee_caps.iter().find(|c| c.network == *network)
+    }
+
+    /// The address book entry of an address.
+    pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
+        self.bundle
+            .address_book
+            .iter()
+            .find(|e| e.network == *network && e.address == *address)
+    }
+
+    /// Opens a ceremony order: issued by a policy author, signed by the ceremony quorum of approvers, for a new key.
+    pub fn open_ceremony(&self, envelope: &Envelope) -> Result<Verified<KeyCeremony>, ChainError> {
+        let order = self.directory.open_quorum::<KeyCeremony>(envelope)?;
+        require_author_and_approvers(
+            &self.bundle,
+            order.issuer(),
+            order.signers(),
+            self.bundle.quorums.ceremony,
+        )?;
+        let key = order.body().key.clone();
+        if self.key(&key).is_some() {
+            return Err(ChainError::Key {
+                key,
+                what: "exists already; a key is made once",
+            });
+        }
+        if order
+            .body()
+            .nodes
+            .iter()
+            .any(|node| !self.has_role(node, Role::Node))
+        {
+            return Err(ChainError::Key {
+                key,
+                what: "names a node that is no member with the role node",
+            });
+        }
+        Ok(order)
+    }
+}
+
+impl KeyRecord {
+    /// The root from which addresses are derived. Ed25519 keys have no children, so their chain code is never used.
+    pub fn extended_public_key(&self) -> ExtendedPublicKey {
+        ExtendedPublicKey {
+            public_key: self.group_key,
+            chain_code: self.chain_code.unwrap_or(ChainCode([0; 32])),
+        }
+    }
+
+    /// How many nodes must durably stop a request before no signature can exist: n - t + 1 + f.
+    pub fn stop_quorum(&self) -> usize {
+        self.nodes
+            .len()
+            .saturating_add(1)
+            .saturating_add(usize::from(self.max_faulty))
+            .saturating_sub(usize::from(self.threshold))
+    }
+}

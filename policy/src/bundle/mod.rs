@@ -1,0 +1,19 @@
+//! The policy bundle: who is who, which keys and wallets exist, where money may go, and how much at once.
+//!
+//! A bundle is a quorum-signed statement. Each version names its predecessor; nodes pin the hash of the first one (the
+//! genesis) and follow the chain from there. [`ActiveBundle`] is a bundle whose signatures, chain and content were all
+//! checked, and the only form that anything is decided under.
+
+mod chain;
+mod model;
+#[cfg(test)]
+pub(crate) mod tests;
+mod validate;
+
+pub use chain::{ActiveBundle, BundleChain, ChainError};
+pub use model::{
+    AddressBookEntry, AssetRecord, Destinations, Domains, Environment, FeeCap, KeyRecord, KeyState,
+    Member, MemberKey, MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind,
+    TransferRule, Wallet, WalletTier,
+};
+pub use validate::{BundleProblem, ValidationError};

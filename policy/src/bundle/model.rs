@@ -1,0 +1,323 @@
+//! The bundle's content.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use crate::envelope::IdentityPublicKey;
+use crate::hash::Hash;
+use crate::id::{KeyId, MemberId, RuleId, WalletId};
+use crate::protocol::Protocol;
+use crate::statement::{Body, Kind};
+use crate::time::Timestamp;
+use crate::{Address, Amount, AssetId, ChainCode, DerivationPath, IntentKind, Network, PublicKey};
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Requests signatures.
+    PaymentService,
+    /// Approves, freezes, cancels.
+    SecurityOfficer,
+    /// Proposes policy bundles and key ceremonies.
+    PolicyAuthor,
+    /// Signs policy bundles and key ceremonies.
+    PolicyApprover,
+    /// Runs nodes.
+    Operator,
+    /// Reads everything, changes nothing.
+    Auditor,
+    /// Observes chains; never initiates.
+    ChainObserver,
+    /// A signer node.
+    Node,
+    /// A coordinator: may start signatures and stop requests, and is trusted with neither.
+    Coordinator,
+}
+
+/// Signature schemes of members' statement keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MemberKeyAlgorithm {
+    /// Ed25519, RFC 8032.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+}
+
+/// One of a member's statement keys.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberKey {
+    /// The scheme. It comes from here, never from an envelope.
+    pub algorithm: MemberKeyAlgorithm,
+    /// The public key.
+    pub public_key: IdentityPublicKey,
+}
+
+/// Who administers and who hosts a node: one administrator or host must not control a threshold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domains {
+    /// The team or company with administrative access.
+    pub administration: String,
+    /// The cloud account or site the node runs in.
+    pub hosting: String,
+}
+
+/// A person, service or node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The member's id.
+    pub id: MemberId,
+    /// For people; at most 128 bytes.
+    pub name: String,
+    /// What the member may do.
+    pub roles: BTreeSet<Role>,
+    /// The member's statement keys. Quorums count members, not keys.
+    pub keys: Vec<MemberKey>,
+    /// For nodes: who controls the machine.
+    pub domains: Option<Domains>,
+}
+
+/// How many members must sign what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quorums {
+    /// Policy approvers, besides the author, who must sign the next bundle.
+    pub policy: u16,
+    /// Policy approvers, besides the author, who must sign a key ceremony.
+    pub ceremony: u16,
+}
+
+/// Bounds on time, all in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// How far two clocks may differ; at most 60.
+    pub max_clock_skew_seconds: u64,
+    /// The longest life of a sign request.
+    pub max_request_life_seconds: u64,
+    /// The longest life of an authorization for a hot wallet.
+    pub max_authorization_life_seconds: u64,
+}
+
+/// Production and test keys never mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Environment {
+    /// Real money.
+    Production,
+    /// Test networks, staging, demonstrations.
+    Test,
+}
+
+/// Key states after NIST SP 800-57 part 1, section 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// Made, not in use.
+    PreActive,
+    /// In use.
+    Active,
+    /// Out of use for a time.
+    Suspended,
+    /// Out of use for good.
+    Deactivated,
+    /// Known or suspected to others.
+    Compromised,
+    /// Shares erased.
+    Destroyed,
+}
+
+/// A threshold key, pinned after its ceremony.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// The key's id.
+    pub id: KeyId,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// How many nodes sign together.
+    pub threshold: u16,
+    /// How many nodes may lie without a stop being reported wrongly.
+    pub max_faulty: u16,
+    /// The nodes that hold shares, in ascending order.
+    pub nodes: Vec<MemberId>,
+    /// What the key is for.
+    pub purpose: String,
+    /// Where it may be used.
+    pub environment: Environment,
+    /// Whether it may sign.
+    pub state: KeyState,
+    /// The group public key of the root.
+    pub group_key: PublicKey,
+    /// The BIP-32 chain code of the root, for secp256k1 keys.
+    pub chain_code: Option<ChainCode>,
+    /// Hash of the transcript's content, signed by all nodes.
+    pub transcript: Hash,
+}
+
+/// What keeps a wallet's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WalletTier {
+    /// A threshold key on signer nodes that are online.
+    Hot,
+}
+
+/// A wallet: a key, a derivation prefix, and the networks it is used on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    /// The wallet's id.
+    pub id: WalletId,
+    /// For people; at most 128 bytes.
+    pub name: String,
+    /// What keeps the key.
+    pub tier: WalletTier,
+    /// The key.
+    pub key: KeyId,
+    /// The wallet's own address is at this path; its deposit addresses are below it.
+    pub path: DerivationPath,
+    /// The networks, in ascending order.
+    pub networks: Vec<Network>,
+}
+
+/// An asset the organisation uses. Its decimals are pinned here and must equal the built-in registry's where that knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetRecord {
+    /// The asset (CAIP-19).
+    pub asset: AssetId,
+    /// The symbol, for people.
+    pub symbol: String,
+    /// Decimals of the display unit.
+    pub decimals: u8,
+}
+
+/// A destination that was checked and given a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressBookEntry {
+    /// For people and rules; at most 128 bytes.
+    pub label: String,
+    /// The network.
+    pub network: Network,
+    /// The address.
+    pub address: Address,
+    /// Not to be used before this time.
+    pub active_from: Timestamp,
+}
+
+/// Where a rule lets money go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Destinations {
+    /// Any active entry of the address book.
+    AddressBook,
+    /// The active address book entries with these labels.
+    Labels {
+        /// In ascending order.
+        labels: Vec<String>,
+    },
+    /// Anywhere.
+    Any,
+}
+
+/// The kinds of transaction that a transfer rule can allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransferKind {
+    /// The network's own coin.
+    NativeTransfer,
+    /// A token's `transfer`.
+    TokenTransfer,
+}
+
+impl TransferKind {
+    /// The transfer kind of a decoded transaction, if it is one.
+    pub const fn of(kind: &IntentKind) -> Option<Self> {
+        match kind {
+            IntentKind::NativeTransfer => Some(Self::NativeTransfer),
+            IntentKind::TokenTransfer => Some(Self::TokenTransfer),
+            IntentKind::TokenTransferFrom
+            | IntentKind::TokenApprove
+            | IntentKind::ContractCall(_)
+            | IntentKind::OtherContract { .. } => None,
+        }
+    }
+}
+
+/// Allows one wallet, on request of certain services, to move one asset up to a cap per transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferRule {
+    /// The rule's id.
+    pub id: RuleId,
+    /// The wallet that pays.
+    pub wallet: WalletId,
+    /// The payment services that may ask, in ascending order.
+    pub initiators: Vec<MemberId>,
+    /// The asset (which implies the network).
+    pub asset: AssetId,
+    /// The kinds of transaction, each once.
+    pub kinds: BTreeSet<TransferKind>,
+    /// Where to.
+    pub destinations: Destinations,
+    /// The most that one transaction may move, in base units.
+    pub max_amount: Amount,
+}
+
+/// The most that one transaction on a network may cost and how long it may live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeeCap {
+    /// The network.
+    pub network: Network,
+    /// In base units of the native coin.
+    pub max_fee: Amount,
+    /// For networks whose transactions carry an expiration (Tron): the longest time to it, in seconds.
+    pub max_lifetime_seconds: Option<u64>,
+}
+
+/// One version of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyBundle {
+    /// From 1, without gaps.
+    pub version: u64,
+    /// Digest of the version before; none in the genesis.
+    pub predecessor: Option<Hash>,
+    /// The organisation; at most 128 bytes.
+    pub organisation: String,
+    /// Members by ascending id.
+    pub members: Vec<Member>,
+    /// Quorums for what follows this version.
+    pub quorums: Quorums,
+    /// Bounds on time.
+    pub timing: Timing,
+    /// Keys by ascending id.
+    pub keys: Vec<KeyRecord>,
+    /// Wallets by ascending id.
+    pub wallets: Vec<Wallet>,
+    /// Assets by ascending id.
+    pub assets: Vec<AssetRecord>,
+    /// Known destinations.
+    pub address_book: Vec<AddressBookEntry>,
+    /// What is allowed; everything else is not.
+    pub rules: Vec<TransferRule>,
+    /// One per network that is used.
+    pub fee_caps: Vec<FeeCap>,
+}
+
+impl Body for PolicyBundle {
+    const KIND: Kind = Kind::PolicyBundle;
+
+    fn check(&self) -> Result<(), String> {
+        match (self.version, self.predecessor) {
+            (1, None) => Ok(()),
+            (2.., Some(_)) => Ok(()),
+            _ => Err("version 1 has no predecessor, every other version names one".into()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Chains and bundles that must be refused.

@@ -1,0 +1,310 @@
+//! DSSE v1 envelopes with Ed25519 signatures.
+//!
+//! Follows the Dead Simple Signing Envelope protocol v1.0.2: a signature covers the pre-authentication encoding
+//! `DSSEv1 SP len(type) SP type SP len(payload) SP payload`. The key id is a hint and never trusted: which key must
+//! have signed follows from the issuer named *inside* the payload and the policy bundle.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::hash::Hash;
+
+/// The greatest payload of a statement, in bytes.
+pub const MAX_PAYLOAD: usize = 1 << 20;
+/// The same as base64 text.
+const MAX_PAYLOAD_BASE64: usize = MAX_PAYLOAD.div_ceil(3) * 4;
+/// The greatest number of signatures on one envelope.
+pub const MAX_SIGNATURES: usize = 64;
+
+/// A DSSE envelope as received. Nothing in it has been checked but its form and sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "EnvelopeForm", into = "EnvelopeForm")]
+pub struct Envelope {
+    payload_type: String,
+    payload: Vec<u8>,
+    signatures: Vec<EnvelopeSignature>,
+}
+
+/// One signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvelopeSignature {
+    /// The hint: the id of the member who signed.
+    pub keyid: String,
+    /// 64 bytes, RFC 8032.
+    pub sig: [u8; 64],
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+struct EnvelopeForm {
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    payload: String,
+    signatures: Vec<SignatureForm>,
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+struct SignatureForm {
+    keyid: String,
+    sig: String,
+}
+
+/// Why bytes are no acceptable envelope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Base64 that does not decode, or is not in its one canonical form.
+    #[error("{0} is not canonical base64")]
+    Base64(&'static str),
+    /// A signature that is not 64 bytes.
+    #[error("an Ed25519 signature has 64 bytes, this one has {0}")]
+    SignatureLength(usize),
+    /// None, or more than [`MAX_SIGNATURES`].
+    #[error("an envelope has 1 to {MAX_SIGNATURES} signatures, this one has {0}")]
+    SignatureCount(usize),
+    /// More than [`MAX_PAYLOAD`] bytes, or a payload type or key id beyond reason.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+}
+
+fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
+    BASE64.decode(text).map_err(|_| EnvelopeError::Base64(what))
+}
+
+impl TryFrom<EnvelopeForm> for Envelope {
+    type Error = EnvelopeError;
+    fn try_from(form: EnvelopeForm) -> Result<Self, EnvelopeError> {
+        if form.payload.len() > MAX_PAYLOAD_BASE64 {
+            return Err(EnvelopeError::TooLong("payload"));
+        }
+        if form.payload_type.len() > 128 {
+            return Err(EnvelopeError::TooLong("payloadType"));
+        }
+        if form.signatures.is_empty() || form.signatures.len() > MAX_SIGNATURES {
+            return Err(EnvelopeError::SignatureCount(form.signatures.len()));
+        }
+        let mut signatures = Vec::with_capacity(form.signatures.len());
+        for signature in form.signatures {
+            if signature.keyid.len() > 128 {
+                return Err(EnvelopeError::TooLong("keyid"));
+            }
+            let sig = decode("sig", &signature.sig)?;
+            let sig = sig
+                .try_into()
+                .map_err(|sig: Vec<u8>| EnvelopeError::SignatureLength(sig.len()))?;
+            signatures.push(EnvelopeSignature {
+                keyid: signature.keyid,
+                sig,
+            });
+        }
+        Ok(Self {
+            payload_type: form.payload_type,
+            payload: decode("payload", &form.payload)?,
+            signatures,
+        })
+    }
+}
+
+impl From<Envelope> for EnvelopeForm {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            payload_type: envelope.payload_type,
+            payload: BASE64.encode(&envelope.payload),
+            signatures: envelope
+                .signatures
+                .into_iter()
+                .map(|s| SignatureForm {
+                    keyid: s.keyid,
+                    sig: BASE64.encode(s.sig),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Envelope {
+    /// An envelope of `payload` with the first signature on it.
+    pub fn sign(payload_type: &str, payload: Vec<u8>, keyid: &str, key: &IdentityKey) -> Self {
+        let sig = key.sign(&pre_authentication_encoding(payload_type, &payload));
+        let signature = EnvelopeSignature {
+            keyid: keyid.to_owned(),
+            sig,
+        };
+        Self {
+            payload_type: payload_type.to_owned(),
+            payload,
+            signatures: vec![signature],
+        }
+    }
+
+    /// Adds one more signature over the same bytes (quorum-signed statements).
+    pub fn add_signature(&mut self, keyid: &str, key: &IdentityKey) -> Result<(), EnvelopeError> {
+        if self.signatures.len() >= MAX_SIGNATURES {
+            return Err(EnvelopeError::SignatureCount(
+                self.signatures.len().saturating_add(1),
+            ));
+        }
+        let sig = key.sign(&self.pre_authentication_encoding());
+        self.signatures.push(EnvelopeSignature {
+            keyid: keyid.to_owned(),
+            sig,
+        });
+        Ok(())
+    }
+
+    /// The payload type, as claimed.
+    pub fn payload_type(&self) -> &str {
+        &self.payload_type
+    }
+
+    /// The signed bytes, as received.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The signatures, unchecked.
+    pub fn signatures(&self) -> &[EnvelopeSignature] {
+        &self.signatures
+    }
+
+    /// The bytes a signature covers (DSSE protocol, "PAE").
+    pub fn pre_authentication_encoding(&self) -> Vec<u8> {
+        pre_authentication_encoding(&self.payload_type, &self.payload)
+    }
+
+    /// SHA-256 of the pre-authentication encoding: the name of this statement wherever another one refers to it,
+    /// and the challenge of a WebAuthn approval.
+    pub fn digest(&self) -> Hash {
+        Hash::sha256(&self.pre_authentication_encoding())
+    }
+}
+
+fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    )
+    .into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+/// The public half of a statement key: 32 bytes, RFC 8032; text form is 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdentityPublicKey(Hash);
+
+impl IdentityPublicKey {
+    /// Takes 32 bytes. Whether they are a usable curve point shows when a signature is verified.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Hash::from_bytes(bytes))
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Whether the bytes are a curve point outside the small subgroup, so that signatures can bind.
+    pub fn is_usable(&self) -> bool {
+        VerifyingKey::from_bytes(self.as_bytes()).is_ok_and(|key| !key.is_weak())
+    }
+
+    /// Strict verification (RFC 8032 with canonical encodings, small-order keys refused).
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        VerifyingKey::from_bytes(self.as_bytes())
+            .is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+impl std::fmt::Display for IdentityPublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for IdentityPublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The secret half of a statement key. Not `Clone`, redacted, zeroized on drop.
+pub struct IdentityKey(SigningKey);
+
+impl IdentityKey {
+    /// A fresh key.
+    pub fn generate(rng: &mut (impl rand_core::RngCore + rand_core::CryptoRng)) -> Self {
+        Self(SigningKey::generate(rng))
+    }
+
+    /// A key from its 32-byte seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The 32-byte seed, for a file that only its owner can read.
+    pub fn to_seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> IdentityPublicKey {
+        IdentityPublicKey::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+}
+
+impl std::fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdentityKey({})", self.public())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pre_authentication_encoding_matches_the_dsse_specification() {
+        // secure-systems-lab/dsse, protocol.md, "Test Vectors".
+        assert_eq!(
+            pre_authentication_encoding("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
+    }
+
+    #[test]
+    fn the_envelope_survives_json_and_refuses_sloppy_forms() {
+        let key = IdentityKey::from_seed(&[7; 32]);
+        let envelope = Envelope::sign("t", b"{}".to_vec(), "alice", &key);
+        let json = serde_json::to_string(&envelope).unwrap();
+        assert_eq!(serde_json::from_str::<Envelope>(&json).unwrap(), envelope);
+        assert!(key.public().verify(
+            &envelope.pre_authentication_encoding(),
+            &envelope.signatures()[0].sig
+        ));
+        for bad in [
+            json.replace("\"e30=\"", "\"e30\""),
+            json.replace("\"e30=\"", "\"e31=\""),
+            json.replace("\"keyid\"", "\"key\""),
+            r#"{"payloadType":"t","payload":"e30=","signatures":[]}"#.to_owned(),
+        ] {
+            assert!(serde_json::from_str::<Envelope>(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_never_shows_the_secret() {
+        let key = IdentityKey::from_seed(&[7; 32]);
+        assert!(!format!("{key:?}").contains(&hex::encode([7u8; 32])));
+    }
+}

@@ -1,0 +1,222 @@
+//! From envelopes to verified statements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Body, Kind, Statement, Verified};
+use crate::canonical::{self, CanonicalError};
+use crate::envelope::{Envelope, IdentityPublicKey, MAX_PAYLOAD};
+use crate::hash::Hash;
+use crate::id::MemberId;
+use crate::time::Timestamp;
+
+/// Why an envelope is no acceptable statement.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// The envelope's payload type is another.
+    #[error("payload type {found:?} where {expected:?} was expected")]
+    PayloadType {
+        /// What the envelope says.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// The payload is not canonical JSON of this kind.
+    #[error("the {kind} payload is not acceptable", kind = .kind.as_str())]
+    Payload {
+        /// The kind expected.
+        kind: Kind,
+        /// What is wrong with the bytes.
+        #[source]
+        source: CanonicalError,
+    },
+    /// A statement could not be written.
+    #[error("cannot write the statement as canonical JSON")]
+    Encode(#[from] CanonicalError),
+    /// The payload repeats another kind than its type.
+    #[error("the payload says kind {found}, its type says {expected}", found = .found.as_str(), expected = .expected.as_str())]
+    Kind {
+        /// In the payload.
+        found: Kind,
+        /// In the payload type.
+        expected: Kind,
+    },
+    /// Said for another deployment.
+    #[error("the statement is for genesis {found}, this deployment is {expected}")]
+    Genesis {
+        /// In the payload.
+        found: Hash,
+        /// The pinned one.
+        expected: Hash,
+    },
+    /// The content breaks a rule of its kind.
+    #[error("{reason} (in a {kind} statement)", kind = .kind.as_str())]
+    Content {
+        /// The kind.
+        kind: Kind,
+        /// What to mend.
+        reason: String,
+    },
+    /// Expiry not after issue.
+    #[error("the statement expires at {expires_at}, not after its issue at {issued_at}")]
+    Lifetime {
+        /// Issue time.
+        issued_at: Timestamp,
+        /// Expiry.
+        expires_at: Timestamp,
+    },
+    /// The issuer is not a member.
+    #[error("{0} is not a member of the policy bundle")]
+    UnknownMember(MemberId),
+    /// A single-issuer statement with another number of signatures.
+    #[error("exactly one signature is expected, by the issuer; found {0}")]
+    SignatureCount(usize),
+    /// No key of the member verifies the signature.
+    #[error("the signature of {0} does not verify with any key the bundle gives this member")]
+    BadSignature(MemberId),
+    /// A key id that names nobody, or the same member twice.
+    #[error("signature by {0:?}: not a member, or counted already")]
+    UnexpectedSigner(String),
+    /// Said in the future.
+    #[error("the {kind} was issued at {issued_at}, after the present {now}: check the clocks", kind = .kind.as_str())]
+    NotYetValid {
+        /// The kind.
+        kind: Kind,
+        /// Issue time.
+        issued_at: Timestamp,
+        /// The clock of whoever checks.
+        now: Timestamp,
+    },
+    /// No longer counts.
+    #[error("the {kind} expired at {expires_at}; it is {now}", kind = .kind.as_str())]
+    Expired {
+        /// The kind.
+        kind: Kind,
+        /// Expiry.
+        expires_at: Timestamp,
+        /// The clock of whoever checks.
+        now: Timestamp,
+    },
+}
+
+/// Who may sign for whom: the genesis hash and the members' statement keys of one bundle.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    genesis: Hash,
+    keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>,
+}
+
+impl Directory {
+    pub(crate) fn new(genesis: Hash, keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>) -> Self {
+        Self { genesis, keys }
+    }
+
+    /// The deployment's genesis hash.
+    pub fn genesis(&self) -> Hash {
+        self.genesis
+    }
+
+    /// Opens a statement signed by its issuer alone.
+    pub fn open<B: Body>(&self, envelope: &Envelope) -> Result<Verified<B>, StatementError> {
+        let statement = parse::<B>(envelope, Some(self.genesis))?;
+        let [signature] = envelope.signatures() else {
+            return Err(StatementError::SignatureCount(envelope.signatures().len()));
+        };
+        let keys = self
+            .keys
+            .get(&statement.issuer)
+            .ok_or_else(|| StatementError::UnknownMember(statement.issuer.clone()))?;
+        let message = envelope.pre_authentication_encoding();
+        if !keys.iter().any(|key| key.verify(&message, &signature.sig)) {
+            return Err(StatementError::BadSignature(statement.issuer));
+        }
+        let signers = BTreeSet::from([statement.issuer.clone()]);
+        Ok(Verified {
+            digest: Hash::sha256(&message),
+            envelope: envelope.clone(),
+            statement,
+            signers,
+        })
+    }
+
+    /// Opens a statement signed by several members; whether they are a quorum is for the caller to say.
+    /// Every signature must verify and be by another member.
+    pub fn open_quorum<B: Body>(&self, envelope: &Envelope) -> Result<Verified<B>, StatementError> {
+        open_quorum_in(envelope, Some(self.genesis), &self.keys)
+    }
+}
+
+pub(crate) fn open_quorum_in<B: Body>(
+    envelope: &Envelope,
+    genesis: Option<Hash>,
+    directory: &BTreeMap<MemberId, Vec<IdentityPublicKey>>,
+) -> Result<Verified<B>, StatementError> {
+    let statement = parse::<B>(envelope, genesis)?;
+    let message = envelope.pre_authentication_encoding();
+    let mut signers = BTreeSet::new();
+    for signature in envelope.signatures() {
+        let unexpected = || StatementError::UnexpectedSigner(signature.keyid.clone());
+        let member = MemberId::new(signature.keyid.as_str()).map_err(|_| unexpected())?;
+        let keys = directory.get(&member).ok_or_else(unexpected)?;
+        if !keys.iter().any(|key| key.verify(&message, &signature.sig)) {
+            return Err(StatementError::BadSignature(member));
+        }
+        if !signers.insert(member) {
+            return Err(unexpected());
+        }
+    }
+    Ok(Verified {
+        digest: Hash::sha256(&message),
+        envelope: envelope.clone(),
+        statement,
+        signers,
+    })
+}
+
+/// Reads the payload without trusting it: canonical form, kind, genesis, lifetime and content rules.
+pub(crate) fn parse<B: Body>(
+    envelope: &Envelope,
+    genesis: Option<Hash>,
+) -> Result<Statement<B>, StatementError> {
+    let expected = B::KIND.payload_type();
+    if envelope.payload_type() != expected {
+        return Err(StatementError::PayloadType {
+            found: envelope.payload_type().to_owned(),
+            expected,
+        });
+    }
+    let statement: Statement<B> =
+        canonical::from_slice(envelope.payload(), MAX_PAYLOAD).map_err(|source| {
+            StatementError::Payload {
+                kind: B::KIND,
+                source,
+            }
+        })?;
+    if statement.kind != B::KIND {
+        return Err(StatementError::Kind {
+            found: statement.kind,
+            expected: B::KIND,
+        });
+    }
+    if let Some(expected) = genesis
+        && statement.genesis != expected
+    {
+        return Err(StatementError::Genesis {
+            found: statement.genesis,
+            expected,
+        });
+    }
+    if statement.expires_at <= statement.issued_at {
+        return Err(StatementError::Lifetime {
+            issued_at: statement.issued_at,
+            expires_at: statement.expires_at,
+        });
+    }
+    statement
+        .body
+        .check()
+        .map_err(|reason| StatementError::Content {
+            kind: B::KIND,
+            reason,
+        })?;
+    Ok(statement)
+}

@@ -1,0 +1,230 @@
+//! Statements: what an actor says, signed.
+//!
+//! A [`Statement`] is canonical JSON in a DSSE envelope. It repeats its kind, names the deployment by its genesis
+//! hash, has a unique id, an issuer, an issue time and an expiry. [`Directory::open`] is the only way from an
+//! [`Envelope`] to a [`Verified`] statement, and a `Verified` keeps the envelope exactly as it was received.
+
+mod bodies;
+mod directory;
+#[cfg(test)]
+mod tests;
+
+pub use bodies::{
+    Authorization, Cancel, CancelReason, CeremonyTranscript, Confirm, KeyCeremony, LedgerEntry,
+    LedgerEvent, MAX_TRANSACTION, NodeTls, Receipt, Reservation, SessionTerms, SignRequest,
+    StatedIntent, StopAck, StopOutcome, TestSignature, TransactionHex,
+};
+pub(crate) use bodies::{check_group, strictly_ascending};
+pub use directory::{Directory, StatementError};
+pub(crate) use directory::{open_quorum_in, parse};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use crate::canonical;
+use crate::envelope::{Envelope, IdentityKey};
+use crate::hash::Hash;
+use crate::id::{MemberId, StatementId};
+use crate::time::Timestamp;
+
+/// The kinds of statements, as they stand in payload types and payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A service asks for a signature.
+    SignRequest,
+    /// The initiator, an officer or a coordinator ends a request that is not signed yet.
+    Cancel,
+    /// A version of the policy.
+    PolicyBundle,
+    /// A coordinator's short-lived go-ahead for one request.
+    Authorization,
+    /// A quorum orders a key to be made.
+    KeyCeremony,
+    /// A node says what came out of a ceremony, and that it stored its share.
+    CeremonyTranscript,
+    /// A node reserved a spend.
+    Receipt,
+    /// A node, having seen all receipts, tells its peers the head of its ledger.
+    Confirm,
+    /// An entry of a node's ledger.
+    LedgerEntry,
+    /// A node durably stopped a request, or says that it was too late.
+    StopAck,
+    /// A node's identity key vouches for its TLS key.
+    NodeTls,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::SignRequest => "sign-request",
+            Kind::Cancel => "cancel",
+            Kind::PolicyBundle => "policy-bundle",
+            Kind::Authorization => "authorization",
+            Kind::KeyCeremony => "key-ceremony",
+            Kind::CeremonyTranscript => "ceremony-transcript",
+            Kind::Receipt => "receipt",
+            Kind::Confirm => "confirm",
+            Kind::LedgerEntry => "ledger-entry",
+            Kind::StopAck => "stop-ack",
+            Kind::NodeTls => "node-tls",
+        }
+    }
+
+    /// The DSSE payload type.
+    pub fn payload_type(self) -> String {
+        format!("application/vnd.countersign.{}.v1+json", self.as_str())
+    }
+}
+
+/// What a statement of one kind says.
+pub trait Body: Serialize + DeserializeOwned + Clone + std::fmt::Debug {
+    /// The kind that carries this body.
+    const KIND: Kind;
+
+    /// Rules on the content that types alone do not state. The text says what to mend.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The signed content of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement<B> {
+    /// The kind, repeated from the payload type.
+    pub kind: Kind,
+    /// Hash of the deployment's genesis bundle; [`Hash::ZERO`] in the genesis bundle itself.
+    pub genesis: Hash,
+    /// Unique among the issuer's statements of this kind.
+    pub id: StatementId,
+    /// Who says it.
+    pub issuer: MemberId,
+    /// When it was said.
+    pub issued_at: Timestamp,
+    /// From when on it no longer counts.
+    pub expires_at: Timestamp,
+    /// What is said.
+    pub body: B,
+}
+
+impl<B: Body> Statement<B> {
+    /// A statement with a random id.
+    pub fn new(
+        genesis: Hash,
+        issuer: MemberId,
+        issued_at: Timestamp,
+        expires_at: Timestamp,
+        body: B,
+        rng: &mut (impl rand_core::RngCore + rand_core::CryptoRng),
+    ) -> Self {
+        Self {
+            kind: B::KIND,
+            genesis,
+            id: StatementId::random(rng),
+            issuer,
+            issued_at,
+            expires_at,
+            body,
+        }
+    }
+
+    /// Writes the canonical payload and signs it as the issuer.
+    pub fn sign(&self, key: &IdentityKey) -> Result<Envelope, StatementError> {
+        self.body
+            .check()
+            .map_err(|reason| StatementError::Content {
+                kind: B::KIND,
+                reason,
+            })?;
+        let payload = canonical::to_vec(self)?;
+        Ok(Envelope::sign(
+            &B::KIND.payload_type(),
+            payload,
+            self.issuer.as_str(),
+            key,
+        ))
+    }
+}
+
+/// A statement whose signatures were verified against the bundle. Only [`Directory`] builds it.
+#[derive(Debug, Clone)]
+pub struct Verified<B> {
+    statement: Statement<B>,
+    envelope: Envelope,
+    digest: Hash,
+    signers: BTreeSet<MemberId>,
+}
+
+impl<B: Body> Verified<B> {
+    /// The statement.
+    pub fn statement(&self) -> &Statement<B> {
+        &self.statement
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &B {
+        &self.statement.body
+    }
+
+    /// Who says it.
+    pub fn issuer(&self) -> &MemberId {
+        &self.statement.issuer
+    }
+
+    /// The envelope exactly as received: what is stored and forwarded.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// SHA-256 of the envelope's pre-authentication encoding.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    /// The members whose signatures were verified (one, unless the kind is signed by a quorum).
+    pub fn signers(&self) -> &BTreeSet<MemberId> {
+        &self.signers
+    }
+
+    /// Requires that `now` lies between issue and expiry, allowing clocks to differ by `skew_seconds`.
+    pub fn require_current(&self, now: Timestamp, skew_seconds: u64) -> Result<(), StatementError> {
+        let Statement {
+            issued_at,
+            expires_at,
+            ..
+        } = self.statement;
+        if issued_at > now.plus_seconds(skew_seconds) {
+            return Err(StatementError::NotYetValid {
+                kind: B::KIND,
+                issued_at,
+                now,
+            });
+        }
+        if now >= expires_at.plus_seconds(skew_seconds) {
+            return Err(StatementError::Expired {
+                kind: B::KIND,
+                expires_at,
+                now,
+            });
+        }
+        Ok(())
+    }
+
+    /// Requires that `now` is before the expiry even on a clock that is `skew_seconds` ahead: for whoever starts
+    /// something that must be finished within the statement's life.
+    pub fn require_unexpired_strictly(&self, now: Timestamp) -> Result<(), StatementError> {
+        let expires_at = self.statement.expires_at;
+        if now >= expires_at {
+            return Err(StatementError::Expired {
+                kind: B::KIND,
+                expires_at,
+                now,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Envelopes become statements only when everything about them is right.
