@@ -15,7 +15,8 @@ pub mod path {
     pub const SIGN: &str = "/v1/sign";
     /// POST [`Stop`](super::Stop): never sign this request.
     pub const STOP: &str = "/v1/stop";
-    /// POST [`SubmitBundle`](super::SubmitBundle): the next policy bundle. GET: the chain as [`Bundles`](super::Bundles).
+    /// POST [`SubmitBundle`](super::SubmitBundle): the next policy bundle, answered by
+    /// [`BundleAck`](super::BundleAck); repeating the active one is harmless. GET: the chain as [`Bundles`](super::Bundles).
     pub const BUNDLES: &str = "/v1/bundles";
     /// POST [`StartCeremony`](super::StartCeremony). GET `/v1/ceremonies/{digest}`: [`CeremonyStatus`](super::CeremonyStatus).
     pub const CEREMONIES: &str = "/v1/ceremonies";
@@ -25,6 +26,8 @@ pub mod path {
     pub const POOLS: &str = "/v1/pools";
     /// GET [`Records`](super::Records): the node's records of refusals and operations, newest first (`?limit=N`).
     pub const RECORDS: &str = "/v1/records";
+    /// POST [`PresignInvitation`](super::PresignInvitation) from a peer (nodes only): take part in filling a pool.
+    pub const PRESIGN: &str = "/peer/v1/presign";
     /// POST: binary frames from a peer (nodes only).
     pub const FRAMES: &str = "/peer/v1/frames";
 }
@@ -93,6 +96,18 @@ pub struct SubmitBundle {
     pub bundle: Envelope,
     /// For each new key: the transcripts of all its nodes.
     pub transcripts: Vec<Envelope>,
+}
+
+/// A node durably follows the bundle from now on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleAck {
+    /// The node.
+    pub node: MemberId,
+    /// Digest of the bundle.
+    pub bundle: Hash,
+    /// Its version.
+    pub version: u64,
 }
 
 /// The chain a node follows.
@@ -227,6 +242,20 @@ pub struct PoolEntry {
     pub signers: Vec<MemberId>,
     /// Ids of the presignatures, oldest first.
     pub available: Vec<Hash>,
+}
+
+/// A peer asks to make one presignature together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresignInvitation {
+    /// 32 random bytes of the inviting node: the execution id derives from it.
+    pub nonce: Hash,
+    /// The key.
+    pub key: KeyId,
+    /// The derivation path.
+    pub path: countersign_policy::DerivationPath,
+    /// The signer set, in ascending order.
+    pub signers: Vec<MemberId>,
 }
 
 /// A node's records, newest first. They move into the transparency log when that arrives.
