@@ -59,6 +59,8 @@ mod hash;
 mod id;
 mod protocol;
 pub mod statement;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 
 pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
