@@ -1,0 +1,12 @@
+//! What must hold for every input, however hostile. libFuzzer (`fuzz/`) and the bounded property tests
+//! (`tests/fuzz_bodies.rs`) run the same functions; each panics when its claim is false.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod transactions;
+
+pub use transactions::{decode_evm, decode_solana, decode_tron, mutate_transaction, read_names};
