@@ -10,4 +10,6 @@
     )
 )]
 
+pub mod gate;
+pub mod threshold;
 pub mod wire;
