@@ -3,34 +3,18 @@
 use std::fmt;
 
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sha3::Keccak256;
 
 use countersign_policy::{
-    ChainCode, DerivationError, DerivationPath, ExtendedPublicKey, PublicKey, Signature,
+    ChainCode, DecodedTransaction, DerivationError, DerivationPath, ExtendedPublicKey,
+    HashAlgorithm, Protocol, PublicKey, Signature,
 };
-
-use super::Protocol;
 
 /// The 32 bytes by which a session, a presignature and a release name what is signed.
 ///
 /// For ECDSA this is the hash that is signed; for Ed25519, which signs the message itself, it is the message's SHA-256.
 pub type Digest = [u8; 32];
-
-/// How a preimage becomes what the curve signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HashAlgorithm {
-    /// ECDSA over Keccak-256 (Ethereum and its kin).
-    #[serde(rename = "keccak256")]
-    Keccak256,
-    /// ECDSA over SHA-256 (Tron).
-    #[serde(rename = "sha256")]
-    Sha256,
-    /// Ed25519 over the message itself (Solana).
-    #[serde(rename = "ed25519-message")]
-    Ed25519Message,
-}
 
 /// The bytes to be signed. The hash is always computed here: no interface takes a bare hash, because signing an unknown
 /// preimage's hash with a presignature permits forgery (ePrint 2021/1330, section 1.1.2).
@@ -42,8 +26,17 @@ pub struct Preimage {
 }
 
 impl Preimage {
-    /// Takes the bytes and how they are hashed.
-    pub fn new(algorithm: HashAlgorithm, bytes: Vec<u8>) -> Self {
+    /// The preimage of a decoded transaction: the very bytes that were checked (I4).
+    pub fn of(transaction: &DecodedTransaction) -> Self {
+        Self::new(
+            transaction.hash_algorithm(),
+            transaction.preimage().to_vec(),
+        )
+    }
+
+    /// Takes any bytes. Inside this crate only: for transactions as [`Preimage::of`] does, and for test signatures over
+    /// preimages that can be no transaction.
+    pub(crate) fn new(algorithm: HashAlgorithm, bytes: Vec<u8>) -> Self {
         let digest = match algorithm {
             HashAlgorithm::Keccak256 => Keccak256::digest(&bytes).into(),
             HashAlgorithm::Sha256 | HashAlgorithm::Ed25519Message => Sha256::digest(&bytes).into(),

@@ -37,11 +37,12 @@ pub use cggmp24::{
     PresignatureId, PresignaturePool, PrimeProgress, Primes, PrimesError, ReserveError, Watermarks,
     aux_info, generate_primes, presign,
 };
+pub use countersign_policy::{HashAlgorithm, Protocol, PublicKey, Signature};
 pub use fault::{Fault, FaultReason};
 pub use keygen::{GeneratedKey, keygen};
-pub use keys::{Digest, GroupKey, HashAlgorithm, Preimage, verifies};
+pub use keys::{Digest, GroupKey, Preimage, verifies};
 pub use link::{Incoming, Kind, Link, LinkError, Outgoing, Recipient};
-pub use protocol::{ExecutionId, Parameters, ParametersError, PartyIndex, Protocol, Signers};
+pub use protocol::{ExecutionId, Parameters, ParametersError, PartyIndex, Signers};
 pub use share::{KeyShare, LoadedShare, ShareError};
 pub use signing::{Material, OpenSession, SigningContext, open};
 pub use workers::{JobError, Lane, LaneLimits, SubmitError, Ticket, Workers};

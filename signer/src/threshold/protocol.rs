@@ -1,46 +1,10 @@
-//! Which protocol, which parties, which execution: the words every part of the driver shares.
+//! Which parties, which execution: the words every part of the driver shares.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-
-/// A threshold-signature protocol. A key's ceremony names it, and a share never changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Protocol {
-    /// ECDSA over secp256k1, CGGMP24 (`cggmp24`): audited ancestry, presignature pools.
-    #[serde(rename = "cggmp24")]
-    Cggmp24,
-    /// ECDSA over secp256k1, DKLs23 (`dkls23`): fast, any path, **not audited**.
-    #[serde(rename = "dkls23")]
-    Dkls23,
-    /// Ed25519, FROST (RFC 9591, `frost-ed25519`).
-    #[serde(rename = "frost-ed25519")]
-    FrostEd25519,
-}
-
-impl Protocol {
-    /// The name used in statements, on the wire and in share files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cggmp24 => "cggmp24",
-            Self::Dkls23 => "dkls23",
-            Self::FrostEd25519 => "frost-ed25519",
-        }
-    }
-
-    /// Whether keys of this protocol have a chain code, hence BIP-32 children.
-    pub const fn derives_children(self) -> bool {
-        matches!(self, Self::Cggmp24 | Self::Dkls23)
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Position of a node in the sorted node list of a key, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -296,18 +260,6 @@ mod tests {
         assert!(Signers::new(p, &list(&[0, 2])).is_ok());
         for bad in [vec![2, 0], vec![0, 0], vec![0], vec![0, 1, 2], vec![0, 3]] {
             assert!(Signers::new(p, &list(&bad)).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn protocol_names_are_stable() {
-        for (p, name) in [
-            (Protocol::Cggmp24, "\"cggmp24\""),
-            (Protocol::Dkls23, "\"dkls23\""),
-            (Protocol::FrostEd25519, "\"frost-ed25519\""),
-        ] {
-            assert_eq!(serde_json::to_string(&p).unwrap(), name);
-            assert_eq!(format!("\"{p}\""), name);
         }
     }
 

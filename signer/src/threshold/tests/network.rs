@@ -35,6 +35,7 @@ impl Network {
     }
 
     /// A network that misbehaves, with a deadline short enough for a test.
+    #[allow(dead_code)]
     pub(super) fn sabotaged(
         saboteur: impl Fn(Delivery) -> Vec<Delivery> + Send + Sync + 'static,
     ) -> Self {
@@ -44,6 +45,7 @@ impl Network {
         }
     }
 
+    #[allow(dead_code)]
     pub(super) fn deadline(mut self, time: Duration) -> Self {
         self.time = time;
         self
