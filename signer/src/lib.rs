@@ -10,6 +10,8 @@
     )
 )]
 
+pub mod files;
 pub mod gate;
+pub mod node;
 pub mod threshold;
 pub mod wire;

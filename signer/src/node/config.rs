@@ -1,0 +1,184 @@
+//! A node's configuration file (TOML).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use countersign_policy::{Hash, MemberId};
+
+/// Everything a node is told at start. Relative paths are relative to the file's folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The node's member id in the policy bundle.
+    pub node: MemberId,
+    /// Address and port to listen on, for coordinators and peers alike.
+    pub listen: SocketAddr,
+    /// Folder of the sealed store; made if it is missing.
+    pub data_dir: PathBuf,
+    /// The node's statement key: 64 hexadecimal digits, mode 0600.
+    pub identity_key_file: PathBuf,
+    /// Certificate chain of the node's TLS key (PEM), vouched for by the identity key.
+    pub tls_certificate_file: PathBuf,
+    /// The TLS private key (PEM), mode 0600.
+    pub tls_key_file: PathBuf,
+    /// The deployment's certificate authority (PEM).
+    pub tls_ca_file: PathBuf,
+    /// The passphrase from which the key that seals the store is derived, mode 0600.
+    pub passphrase_file: PathBuf,
+    /// The genesis policy bundle (a DSSE envelope).
+    pub genesis_file: PathBuf,
+    /// Its digest: the root of this node's trust.
+    pub genesis_hash: Hash,
+    /// Base URL of each other node, `https://host:port`.
+    pub peers: BTreeMap<MemberId, String>,
+    /// CGGMP24 presignatures kept in memory.
+    #[serde(default)]
+    pub presignatures: PresignatureConfig,
+    /// Bounds on what the node uses.
+    #[serde(default)]
+    pub resources: ResourceConfig,
+}
+
+/// Watermarks of the presignature pools, per key, path and signer set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PresignatureConfig {
+    /// Filling starts below this many presignatures.
+    pub low: usize,
+    /// Filling stops at this many presignatures.
+    pub high: usize,
+    /// At most this many presignatures in all pools together.
+    pub capacity: usize,
+}
+
+impl Default for PresignatureConfig {
+    fn default() -> Self {
+        Self {
+            low: 4,
+            high: 16,
+            capacity: 4096,
+        }
+    }
+}
+
+/// Bounds on threads, memory and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResourceConfig {
+    /// Threads for signing; each running signature holds one while it waits for its peers.
+    pub signing_threads: usize,
+    /// Threads for background work: key generation, primes, presignatures.
+    pub background_threads: usize,
+    /// Decoded key shares kept in memory, in mebibytes.
+    pub share_cache_mib: usize,
+    /// Sessions that may be open at once.
+    pub max_sessions: usize,
+    /// Seconds that peers get to confirm and to answer in each signature.
+    pub sign_timeout_seconds: u64,
+    /// Seconds that a ceremony may take in all.
+    pub ceremony_timeout_seconds: u64,
+}
+
+impl Default for ResourceConfig {
+    fn default() -> Self {
+        Self {
+            signing_threads: 32,
+            background_threads: 4,
+            share_cache_mib: 64,
+            max_sessions: 1024,
+            sign_timeout_seconds: 10,
+            ceremony_timeout_seconds: 3600,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// It is no configuration.
+    #[error("configuration {path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of bounds.
+    #[error("configuration: {0}")]
+    Value(String),
+}
+
+impl NodeConfig {
+    /// Reads a file and makes its paths absolute.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the place in the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(e),
+        })?;
+        config.check()?;
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        for file in [
+            &mut config.data_dir,
+            &mut config.identity_key_file,
+            &mut config.tls_certificate_file,
+            &mut config.tls_key_file,
+            &mut config.tls_ca_file,
+            &mut config.passphrase_file,
+            &mut config.genesis_file,
+        ] {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |what: &str| Err(ConfigError::Value(what.to_owned()));
+        if self.peers.contains_key(&self.node) {
+            return fail("peers names the node itself");
+        }
+        if let Some((peer, url)) = self
+            .peers
+            .iter()
+            .find(|(_, url)| !url.starts_with("https://"))
+        {
+            return Err(ConfigError::Value(format!(
+                "the URL of peer {peer} is {url}; it must start with https://"
+            )));
+        }
+        let PresignatureConfig {
+            low,
+            high,
+            capacity,
+        } = self.presignatures;
+        if low > high || high > capacity {
+            return fail("presignatures: low <= high <= capacity must hold");
+        }
+        let r = &self.resources;
+        if r.signing_threads == 0
+            || r.background_threads == 0
+            || r.max_sessions == 0
+            || r.sign_timeout_seconds == 0
+        {
+            return fail("resources: threads, sessions and timeouts must be at least 1");
+        }
+        Ok(())
+    }
+}
