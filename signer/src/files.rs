@@ -68,7 +68,7 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileErr
     }
     // Sized once, so that no copy of a secret is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_SECRET).unwrap_or(0)));
-    file.by_ref()
+    std::io::Read::by_ref(&mut file)
         .take(MAX_SECRET)
         .read_to_end(&mut bytes)
         .map_err(io)?;
