@@ -173,8 +173,11 @@ impl FromStr for ChainCode {
 serde_as_text!(ChainCode, "a chain code in hex");
 
 impl ExtendedPublicKey {
-    /// The child at `path`: BIP-32 `CKDpub`, repeated. It equals what `dkls23`'s `Party::derive_from_path` and the
-    /// SLIP-10 derivation of `hd-wallet` (used by `cggmp24`) give for the same key and chain code.
+    /// The child at `path`: BIP-32 `CKDpub`, repeated.
+    ///
+    /// The protocols derive the same children: `dkls23`'s `derive_from_path` is BIP-32 too, and the SLIP-10 of
+    /// `hd-wallet` that `cggmp24` uses differs only for the indices, one in 2^127, to which BIP-32 gives no key: those
+    /// are refused here, so no address of such a child is ever shown.
     ///
     /// # Errors
     /// [`DerivationError::NoChildren`] for an Ed25519 key with a path other than `m`, [`DerivationError::NoKey`].
