@@ -13,5 +13,6 @@
 pub mod files;
 pub mod gate;
 pub mod node;
+pub mod store;
 pub mod threshold;
 pub mod wire;

@@ -1,0 +1,321 @@
+//! What the ledgers say, as a pure state machine: checks first, then applies. It does no I/O and is rebuilt at start.
+//!
+//! Every map is keyed by 32-byte digests. A reservation costs about 600 bytes here, a peer's reservation of the same
+//! session 32 bytes more (its digest), because claims on nonces and external ids are shared by all authors.
+
+use std::collections::{HashMap, HashSet};
+
+use countersign_policy::statement::{LedgerEvent, Reservation};
+use countersign_policy::{ExternalId, Hash, MemberId, Timestamp};
+
+use super::{SessionState, SessionStatus};
+
+/// Whose entry: an index into the list of authors; 0 is this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) struct Author(pub u16);
+
+impl Author {
+    pub const SELF: Author = Author(0);
+}
+
+/// A single-use name and who holds it. It never becomes free.
+struct Claim {
+    holder: Hash,
+    by: Author,
+    /// Somebody claimed the same name for something else.
+    contested_by: Option<Author>,
+}
+
+struct Session {
+    request: Hash,
+    nonce: Hash,
+    state: SessionState,
+    sequence: u64,
+    reserved_at: Timestamp,
+}
+
+struct Request {
+    /// Hash of the list of signing digests.
+    digests: Hash,
+    external: Hash,
+    open: Option<Hash>,
+    released: bool,
+}
+
+/// This node's sessions, and the claims of all authors.
+#[derive(Default)]
+pub(in crate::store) struct Index {
+    sessions: HashMap<Hash, Session>,
+    requests: HashMap<Hash, Request>,
+    nonces: HashMap<Hash, Claim>,
+    external_ids: HashMap<Hash, Claim>,
+    digests: HashMap<Hash, Hash>,
+    presignatures: HashSet<Hash>,
+    stops: HashSet<Hash>,
+    peer_stops: HashMap<Hash, Author>,
+    peer_aborts: HashMap<Hash, Author>,
+}
+
+/// Why a reservation is refused; the store turns authors into names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum NoReserve {
+    SessionExists,
+    NonceUsed,
+    Stopped(Author),
+    ExternalId { request: Option<Hash>, by: Author },
+    DigestsChanged,
+    DigestReserved { digest: Hash, request: Hash },
+    PresignatureBurnt,
+    SessionOpen(Hash),
+}
+
+/// Why a release is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum NoRelease {
+    Unknown,
+    Released,
+    Aborted,
+    Stopped(Author),
+    PeerAborted(Author),
+    ExternalId(Author),
+    Nonce(Author),
+}
+
+/// What a stop has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum StopPlan {
+    /// A session of the request was released.
+    TooLate,
+    /// Nothing: it was stopped before.
+    Done,
+    /// Record the stop, after aborting this session if there is one.
+    Stop { abort: Option<Hash> },
+}
+
+impl Index {
+    pub fn check_reserve(&self, r: &Reservation) -> Result<(), NoReserve> {
+        if self.sessions.contains_key(&r.session) {
+            return Err(NoReserve::SessionExists);
+        }
+        if let Some(by) = self.stopped(&r.request) {
+            return Err(NoReserve::Stopped(by));
+        }
+        if conflict(self.nonces.get(&r.nonce), &r.session).is_some() {
+            return Err(NoReserve::NonceUsed);
+        }
+        let external = self.external_ids.get(&external_key(r));
+        if let Some((holder, by)) = conflict(external, &r.request) {
+            let request = Some(holder).filter(|holder| *holder != r.request);
+            return Err(NoReserve::ExternalId { request, by });
+        }
+        if r.presignature
+            .is_some_and(|id| self.presignatures.contains(&id))
+        {
+            return Err(NoReserve::PresignatureBurnt);
+        }
+        if let Some(request) = self.requests.get(&r.request) {
+            if request.digests != digests_key(&r.digests) {
+                return Err(NoReserve::DigestsChanged);
+            }
+            if let Some(open) = request.open {
+                return Err(NoReserve::SessionOpen(open));
+            }
+        }
+        for digest in &r.digests {
+            if let Some(request) = self.digests.get(digest)
+                && *request != r.request
+            {
+                let (digest, request) = (*digest, *request);
+                return Err(NoReserve::DigestReserved { digest, request });
+            }
+        }
+        Ok(())
+    }
+
+    pub fn check_release(&self, id: &Hash) -> Result<(), NoRelease> {
+        let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
+        match session.state {
+            SessionState::Reserved => {}
+            SessionState::Released => return Err(NoRelease::Released),
+            SessionState::Aborted => return Err(NoRelease::Aborted),
+        }
+        if let Some(by) = self.stopped(&session.request) {
+            return Err(NoRelease::Stopped(by));
+        }
+        if let Some(by) = self.peer_aborts.get(id) {
+            return Err(NoRelease::PeerAborted(*by));
+        }
+        let request = self
+            .requests
+            .get(&session.request)
+            .ok_or(NoRelease::Unknown)?;
+        let external = self.external_ids.get(&request.external);
+        if let Some((_, by)) = conflict(external, &session.request) {
+            return Err(NoRelease::ExternalId(by));
+        }
+        if let Some((_, by)) = conflict(self.nonces.get(&session.nonce), id) {
+            return Err(NoRelease::Nonce(by));
+        }
+        Ok(())
+    }
+
+    pub fn plan_stop(&self, request: &Hash) -> StopPlan {
+        if self.stops.contains(request) {
+            return StopPlan::Done;
+        }
+        match self.requests.get(request) {
+            Some(known) if known.released => StopPlan::TooLate,
+            Some(known) => StopPlan::Stop { abort: known.open },
+            None => StopPlan::Stop { abort: None },
+        }
+    }
+
+    /// Applies an entry. Own entries were checked before they were made; peers' entries are taken as they are.
+    pub fn apply(&mut self, author: Author, sequence: u64, at: Timestamp, event: &LedgerEvent) {
+        let own = author == Author::SELF;
+        match event {
+            LedgerEvent::Reserved(reservation) => {
+                claim(
+                    &mut self.nonces,
+                    reservation.nonce,
+                    reservation.session,
+                    author,
+                );
+                let external = external_key(reservation);
+                claim(
+                    &mut self.external_ids,
+                    external,
+                    reservation.request,
+                    author,
+                );
+                if own {
+                    self.reserve(reservation, sequence, at);
+                }
+            }
+            LedgerEvent::Released { session } if own => self.end(session, SessionState::Released),
+            LedgerEvent::Aborted { session, .. } if own => self.end(session, SessionState::Aborted),
+            LedgerEvent::Aborted { session, .. } => {
+                self.peer_aborts.entry(*session).or_insert(author);
+            }
+            LedgerEvent::Stopped { request, .. } if own => {
+                self.stops.insert(*request);
+            }
+            LedgerEvent::Stopped { request, .. } => {
+                self.peer_stops.entry(*request).or_insert(author);
+            }
+            LedgerEvent::Released { .. }
+            | LedgerEvent::BundleAccepted { .. }
+            | LedgerEvent::KeyStored { .. } => {}
+        }
+    }
+
+    fn reserve(&mut self, r: &Reservation, sequence: u64, at: Timestamp) {
+        let session = Session {
+            request: r.request,
+            nonce: r.nonce,
+            state: SessionState::Reserved,
+            sequence,
+            reserved_at: at,
+        };
+        self.sessions.insert(r.session, session);
+        let request = self.requests.entry(r.request).or_insert_with(|| Request {
+            digests: digests_key(&r.digests),
+            external: external_key(r),
+            open: None,
+            released: false,
+        });
+        request.open = Some(r.session);
+        for digest in &r.digests {
+            self.digests.entry(*digest).or_insert(r.request);
+        }
+        self.presignatures.extend(r.presignature);
+    }
+
+    fn end(&mut self, id: &Hash, state: SessionState) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.state = state;
+        if let Some(request) = self.requests.get_mut(&session.request) {
+            request.released |= state == SessionState::Released;
+            if request.open == Some(*id) {
+                request.open = None;
+            }
+        }
+    }
+
+    fn stopped(&self, request: &Hash) -> Option<Author> {
+        if self.stops.contains(request) {
+            return Some(Author::SELF);
+        }
+        self.peer_stops.get(request).copied()
+    }
+
+    pub fn session_state(&self, id: &Hash) -> Option<(SessionState, u64)> {
+        self.sessions.get(id).map(|s| (s.state, s.sequence))
+    }
+
+    /// The sessions that are neither released nor aborted, oldest first.
+    pub fn open_sessions(&self) -> Vec<SessionStatus> {
+        let open = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.state == SessionState::Reserved);
+        let mut open: Vec<_> = open.map(|(id, s)| s.status(*id)).collect();
+        open.sort_by_key(|s| s.sequence);
+        open
+    }
+
+    pub fn session(&self, id: &Hash) -> Option<SessionStatus> {
+        self.sessions.get(id).map(|s| s.status(*id))
+    }
+}
+
+impl Session {
+    fn status(&self, session: Hash) -> SessionStatus {
+        SessionStatus {
+            session,
+            request: self.request,
+            state: self.state,
+            sequence: self.sequence,
+            reserved_at: self.reserved_at,
+        }
+    }
+}
+
+/// Who claims the name for something other than `mine`. The answer does not depend on who came first.
+fn conflict(claim: Option<&Claim>, mine: &Hash) -> Option<(Hash, Author)> {
+    let claim = claim?;
+    if claim.holder != *mine {
+        return Some((claim.holder, claim.by));
+    }
+    claim.contested_by.map(|by| (claim.holder, by))
+}
+
+fn claim(claims: &mut HashMap<Hash, Claim>, name: Hash, holder: Hash, by: Author) {
+    let held = claims.entry(name).or_insert(Claim {
+        holder,
+        by,
+        contested_by: None,
+    });
+    if held.holder != holder && held.contested_by.is_none() {
+        held.contested_by = Some(by);
+    }
+}
+
+fn external_key(r: &Reservation) -> Hash {
+    external_id_key(&r.initiator, &r.external_id)
+}
+
+fn external_id_key(initiator: &MemberId, external_id: &ExternalId) -> Hash {
+    let parts = [
+        initiator.as_str().as_bytes(),
+        external_id.as_str().as_bytes(),
+    ];
+    Hash::derive("countersign/store/external-id/v1", &parts)
+}
+
+fn digests_key(digests: &[Hash]) -> Hash {
+    let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
+    Hash::derive("countersign/store/digests/v1", &parts)
+}

@@ -1,0 +1,360 @@
+//! This node's own entries: made, signed, chained.
+
+use countersign_policy::statement::{
+    LedgerEntry, LedgerEvent, Reservation, Statement, StopOutcome,
+};
+use countersign_policy::{Envelope, Hash, MemberId, StatementId, Timestamp};
+
+use super::index::{Author, NoRelease, NoReserve, StopPlan};
+use super::{
+    AbortRefusal, Fallible, LedgerPosition, ReleaseRefusal, Released, ReserveRefusal, Reserved,
+    SessionState, SessionStatus, clipped,
+};
+use crate::store::rows::Write;
+use crate::store::state::State;
+use crate::store::{Aborted, OpError, Store, StoreError};
+
+/// Ledger entries never expire: 9999-12-31T23:59:59.999Z.
+fn never() -> Timestamp {
+    Timestamp::from_millis(i64::MAX)
+}
+
+/// The longest reason of an abort, in bytes.
+const MAX_REASON: usize = 200;
+
+impl Store {
+    /// Reserves a spend: takes its nonce and external id, burns its presignature, and remembers its digests, for ever.
+    /// Durable when this returns.
+    ///
+    /// A further attempt (another authorization and nonce) at the same request with the same digests is allowed once every
+    /// earlier session of the request on this node is aborted or released.
+    ///
+    /// # Errors
+    /// [`ReserveRefusal`], or a [`StoreError`]: then nothing was reserved, as far as anybody will ever be told.
+    pub async fn reserve(&self, reservation: Reservation, now: Timestamp) -> Reserved {
+        self.durably(move |state, writes| state.reserve(reservation, now, writes))
+            .await?
+            .map_err(OpError::Refused)
+    }
+
+    /// Allows this node to send its share for a session, over the union of its own ledger and all that peers told.
+    /// Durable when this returns, and so is the union it was decided over.
+    ///
+    /// # Errors
+    /// [`ReleaseRefusal`] or a [`StoreError`].
+    pub async fn release(&self, session: Hash, now: Timestamp) -> Released {
+        self.durably(move |state, writes| state.release(session, now, writes))
+            .await?
+            .map_err(OpError::Refused)
+    }
+
+    /// Excludes a release of the session for ever. Repeating it changes nothing and gives the same answer.
+    /// `reason` is for people and cut to 200 bytes.
+    ///
+    /// # Errors
+    /// [`AbortRefusal`] or a [`StoreError`].
+    pub async fn abort(&self, session: Hash, reason: impl Into<String>, now: Timestamp) -> Aborted {
+        let reason = clipped(reason.into(), MAX_REASON);
+        self.durably(move |state, writes| state.abort(session, reason, now, writes))
+            .await?
+            .map_err(OpError::Refused)
+    }
+
+    /// Stops a request for ever, reserved or not: aborts its open session and refuses every later one. Durable when
+    /// this returns. Repeating it gives the same answer.
+    ///
+    /// # Errors
+    /// A [`StoreError`]: then nothing is known, and nothing may be reported.
+    pub async fn stop(
+        &self,
+        request: Hash,
+        cancel: Hash,
+        now: Timestamp,
+    ) -> Result<StopOutcome, StoreError> {
+        self.durably(move |state, writes| state.stop(request, cancel, now, writes))
+            .await
+    }
+
+    /// A session of this node, as it durably stands.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn session(&self, session: Hash) -> Result<Option<SessionStatus>, StoreError> {
+        self.observe(move |state| state.index.session(&session))
+            .await
+    }
+
+    /// The sessions that are neither released nor aborted, oldest first: at start all of them are to be aborted (I10).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open_sessions(&self) -> Result<Vec<SessionStatus>, StoreError> {
+        self.observe(|state| state.index.open_sessions()).await
+    }
+
+    /// The newest durable entry of this node's ledger.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store refuses to work.
+    pub fn head(&self) -> Result<LedgerPosition, StoreError> {
+        self.published(|p| p.head)
+    }
+
+    /// Own durable entries with sequence numbers above `sequence`, at most `limit` (and at most 1,000), oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn entries_after(
+        &self,
+        sequence: u64,
+        limit: usize,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        let limit = limit.min(MAX_ENTRIES);
+        if let Some(recent) = self.published(|p| p.entries_after(sequence, limit))? {
+            return Ok(recent);
+        }
+        self.read_entries(sequence, limit).await
+    }
+
+    /// Checks an entry that somebody says this node signed. One that this file does not have proves that the file is an old
+    /// copy: the store refuses to work from then on, also after a restart.
+    ///
+    /// # Errors
+    /// [`OwnEntryRefusal::Foreign`] when this node did not sign it; [`StoreError::RolledBack`].
+    pub async fn check_own(&self, entry: &Envelope) -> Result<(), OpError<OwnEntryRefusal>> {
+        let envelope = entry.clone();
+        self.durably(move |state, writes| state.check_own(&envelope, writes))
+            .await?
+            .map_err(OpError::Refused)
+    }
+}
+
+/// The greatest number of entries in one answer or one ingestion.
+pub(super) const MAX_ENTRIES: usize = 1000;
+
+/// An entry that proves nothing about this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OwnEntryRefusal {
+    /// Not signed by this node, or no ledger entry of this deployment.
+    #[error("the entry is not one that this node signed")]
+    Foreign,
+}
+
+impl State {
+    fn reserve(
+        &mut self,
+        reservation: Reservation,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, ReserveRefusal>> {
+        if let Err(refusal) = self.index.check_reserve(&reservation) {
+            return Ok(Err(self.reserve_refusal(refusal, &reservation.session)));
+        }
+        let event = LedgerEvent::Reserved(Box::new(reservation));
+        self.append(event, now, writes).map(Ok)
+    }
+
+    fn release(
+        &mut self,
+        session: Hash,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, ReleaseRefusal>> {
+        if let Err(refusal) = self.index.check_release(&session) {
+            return Ok(Err(self.release_refusal(refusal)));
+        }
+        self.append(LedgerEvent::Released { session }, now, writes)
+            .map(Ok)
+    }
+
+    fn abort(
+        &mut self,
+        session: Hash,
+        reason: String,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, AbortRefusal>> {
+        match self.index.session_state(&session) {
+            None => Ok(Err(AbortRefusal::Unknown)),
+            Some((SessionState::Released, _)) => Ok(Err(AbortRefusal::Released)),
+            Some((SessionState::Aborted, _)) => Ok(Ok(self.head())),
+            Some((SessionState::Reserved, _)) => {
+                let event = LedgerEvent::Aborted { session, reason };
+                self.append(event, now, writes).map(Ok)
+            }
+        }
+    }
+
+    fn stop(
+        &mut self,
+        request: Hash,
+        cancel: Hash,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<StopOutcome> {
+        match self.index.plan_stop(&request) {
+            StopPlan::TooLate => return Ok(StopOutcome::Released),
+            StopPlan::Done => return Ok(StopOutcome::Stopped),
+            StopPlan::Stop { abort } => {
+                if let Some(session) = abort {
+                    let reason = "the request was stopped".to_owned();
+                    self.append(LedgerEvent::Aborted { session, reason }, now, writes)?;
+                }
+            }
+        }
+        self.append(LedgerEvent::Stopped { request, cancel }, now, writes)?;
+        Ok(StopOutcome::Stopped)
+    }
+
+    /// Signs the next entry, queues its row and makes it count for the operations that follow.
+    pub(in crate::store) fn append(
+        &mut self,
+        event: LedgerEvent,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<LedgerPosition> {
+        let previous = self.head();
+        let sequence = previous
+            .sequence
+            .checked_add(1)
+            .ok_or(StoreError::Internal("the ledger is full"))?;
+        let statement = Statement {
+            kind: <LedgerEntry as countersign_policy::statement::Body>::KIND,
+            genesis: self.genesis,
+            id: StatementId::new(format!("entry-{sequence}"))
+                .map_err(|_| StoreError::Internal("no statement id"))?,
+            issuer: self.node.clone(),
+            issued_at: now,
+            expires_at: never(),
+            body: LedgerEntry {
+                sequence,
+                previous: previous.head,
+                event,
+            },
+        };
+        let envelope = statement
+            .sign(&self.identity)
+            .map_err(|_| StoreError::Internal("a ledger entry could not be written"))?;
+        let position = LedgerPosition {
+            sequence,
+            head: envelope.digest(),
+        };
+        writes.push(Write::entry(Author::SELF, sequence, &envelope)?);
+        self.index
+            .apply(Author::SELF, sequence, now, &statement.body.event);
+        self.own.push(position.head);
+        self.fresh.push(envelope);
+        Ok(position)
+    }
+
+    /// The head of the own ledger, with what this batch added.
+    pub(in crate::store) fn head(&self) -> LedgerPosition {
+        self.own
+            .last()
+            .map_or(LedgerPosition::EMPTY, |head| LedgerPosition {
+                sequence: self.own.len() as u64,
+                head: *head,
+            })
+    }
+
+    fn check_own(
+        &mut self,
+        envelope: &Envelope,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<(), OwnEntryRefusal>> {
+        let Some(entry) = self.open_own(envelope) else {
+            return Ok(Err(OwnEntryRefusal::Foreign));
+        };
+        let seen = entry.sequence;
+        let known = usize::try_from(seen)
+            .ok()
+            .and_then(|seen| self.own.get(seen.checked_sub(1)?));
+        if known == Some(&envelope.digest()) {
+            return Ok(Ok(()));
+        }
+        let ours = self.head().sequence;
+        writes.push(Write::rolled_back(ours, seen, envelope)?);
+        self.rolled_back = Some((ours, seen));
+        Ok(Ok(()))
+    }
+
+    /// The entry in an envelope that this node's own identity key signed.
+    fn open_own(&self, envelope: &Envelope) -> Option<LedgerEntry> {
+        let [signature] = envelope.signatures() else {
+            return None;
+        };
+        let message = envelope.pre_authentication_encoding();
+        let key = self.identity.public();
+        let statement = super::peers::parse_entry(envelope)?;
+        let ours = statement.issuer == self.node
+            && statement.genesis == self.genesis
+            && envelope.payload_type() == statement.kind.payload_type()
+            && key.verify(&message, &signature.sig);
+        ours.then_some(statement.body)
+    }
+
+    fn reserve_refusal(&self, refusal: NoReserve, session: &Hash) -> ReserveRefusal {
+        match refusal {
+            NoReserve::SessionExists => {
+                let known = self.index.session_state(session);
+                let (state, sequence) = known.unwrap_or((SessionState::Aborted, 0));
+                ReserveRefusal::SessionExists {
+                    state,
+                    reserved: self.position(sequence),
+                }
+            }
+            NoReserve::NonceUsed => ReserveRefusal::NonceUsed,
+            NoReserve::Stopped(by) => ReserveRefusal::Stopped {
+                by: self.peer_name(by),
+            },
+            NoReserve::ExternalId { request, by } => ReserveRefusal::ExternalIdBound {
+                request,
+                by: self.peer_name(by),
+            },
+            NoReserve::DigestsChanged => ReserveRefusal::DigestsChanged,
+            NoReserve::DigestReserved { digest, request } => {
+                ReserveRefusal::DigestReserved { digest, request }
+            }
+            NoReserve::PresignatureBurnt => ReserveRefusal::PresignatureBurnt,
+            NoReserve::SessionOpen(session) => ReserveRefusal::SessionOpen { session },
+        }
+    }
+
+    fn release_refusal(&self, refusal: NoRelease) -> ReleaseRefusal {
+        match refusal {
+            NoRelease::Unknown => ReleaseRefusal::Unknown,
+            NoRelease::Released => ReleaseRefusal::AlreadyReleased,
+            NoRelease::Aborted => ReleaseRefusal::Aborted,
+            NoRelease::Stopped(by) => ReleaseRefusal::Stopped {
+                by: self.peer_name(by),
+            },
+            NoRelease::PeerAborted(by) => match self.peer_name(by) {
+                Some(peer) => ReleaseRefusal::PeerAborted { peer },
+                None => ReleaseRefusal::Aborted,
+            },
+            NoRelease::ExternalId(by) => ReleaseRefusal::ExternalIdContested {
+                by: self.peer_name(by),
+            },
+            NoRelease::Nonce(by) => ReleaseRefusal::NonceContested {
+                by: self.peer_name(by),
+            },
+        }
+    }
+
+    fn position(&self, sequence: u64) -> LedgerPosition {
+        let digest = usize::try_from(sequence)
+            .ok()
+            .and_then(|s| self.own.get(s.checked_sub(1)?));
+        digest.map_or(LedgerPosition::EMPTY, |head| LedgerPosition {
+            sequence,
+            head: *head,
+        })
+    }
+
+    fn peer_name(&self, author: Author) -> Option<MemberId> {
+        if author == Author::SELF {
+            return None;
+        }
+        self.authors.get(usize::from(author.0)).cloned()
+    }
+}

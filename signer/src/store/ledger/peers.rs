@@ -1,0 +1,300 @@
+//! What peers' ledgers say, and what they have of ours.
+
+use countersign_policy::statement::{Directory, LedgerEntry, Statement, StatementError, Verified};
+use countersign_policy::{Envelope, Hash, MemberId};
+
+use super::index::Author;
+use super::own::MAX_ENTRIES;
+use super::{Fallible, LedgerPosition};
+use crate::store::rows::Write;
+use crate::store::state::{Peer, State};
+use crate::store::{OpError, Store, StoreError};
+
+/// Why a peer's entries are refused. Entries before the offending one were taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum IngestRefusal {
+    /// An entry is no acceptable statement.
+    #[error("entry {index} of {peer} is not acceptable: {reason}")]
+    Statement {
+        /// Whose entries.
+        peer: MemberId,
+        /// Which of those given, from 0.
+        index: usize,
+        /// What [`StatementError`] says.
+        reason: String,
+    },
+    /// An entry that somebody else signed.
+    #[error("an entry given as {peer}'s is by {issuer}")]
+    Issuer {
+        /// Whose entries they should be.
+        peer: MemberId,
+        /// Who signed.
+        issuer: MemberId,
+    },
+    /// Entries are missing in between. Ask for what follows `have`.
+    #[error("{peer}'s entry {found} cannot follow entry {have}")]
+    Gap {
+        /// Whose entries.
+        peer: MemberId,
+        /// The last one known.
+        have: u64,
+        /// The one given.
+        found: u64,
+    },
+    /// Two different entries under one sequence number, or one that does not continue what the peer signed before. The
+    /// peer is banned, durably, with both entries as evidence.
+    #[error("{peer} signed two histories: at its entry {sequence} they differ; it is banned")]
+    Equivocation {
+        /// Who.
+        peer: MemberId,
+        /// Where its histories differ.
+        sequence: u64,
+    },
+    /// The peer was caught before.
+    #[error("{peer} is banned for signing two histories")]
+    Banned {
+        /// Who.
+        peer: MemberId,
+    },
+    /// More than 1,000 entries at once.
+    #[error("{0} entries at once; at most {MAX_ENTRIES} are taken")]
+    TooMany(usize),
+    /// This node is no peer of itself: see [`Store::check_own`].
+    #[error("these are entries of this node itself")]
+    Own,
+}
+
+/// How far a peer's ledger is known, and how far the peer knows ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerPosition {
+    /// The last entry of the peer's ledger that is stored durably.
+    pub known: LedgerPosition,
+    /// The last entry of our ledger that the peer said it has.
+    pub acknowledged: u64,
+    /// Whether the peer was caught signing two histories.
+    pub banned: bool,
+}
+
+impl Default for PeerPosition {
+    fn default() -> Self {
+        Self {
+            known: LedgerPosition::EMPTY,
+            acknowledged: 0,
+            banned: false,
+        }
+    }
+}
+
+impl Store {
+    /// Takes entries of a peer's ledger, oldest first. Entries known already are passed over if they are the same.
+    /// They count at once for every later decision and are durable with the next durable operation.
+    ///
+    /// # Errors
+    /// [`IngestRefusal`] or a [`StoreError`]. An equivocation is durable when it is reported.
+    pub async fn ingest(
+        &self,
+        peer: &MemberId,
+        entries: Vec<Envelope>,
+        directory: &Directory,
+    ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
+        if *peer == *self.node() {
+            return Err(OpError::Refused(IngestRefusal::Own));
+        }
+        if entries.len() > MAX_ENTRIES {
+            return Err(OpError::Refused(IngestRefusal::TooMany(entries.len())));
+        }
+        let mut verified = Vec::with_capacity(entries.len());
+        for (index, envelope) in entries.iter().enumerate() {
+            match open_entry(peer, index, envelope, directory) {
+                Ok(entry) => verified.push(entry),
+                Err(refusal) => return Err(OpError::Refused(refusal)),
+            }
+        }
+        let peer = peer.clone();
+        let taken = self
+            .lazily(move |state, writes| state.ingest(&peer, &verified, writes))
+            .await?;
+        if let Err(IngestRefusal::Equivocation { .. }) = &taken {
+            // The ban leaves this process (as a refusal, in a log) only once it is on disk.
+            self.durably(|_, _| Ok(())).await?;
+        }
+        taken.map_err(OpError::Refused)
+    }
+
+    /// How far a peer's ledger is known here, and ours there.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store refuses to work.
+    pub fn peer_position(&self, peer: &MemberId) -> Result<PeerPosition, StoreError> {
+        self.published(|p| p.peers.get(peer).copied().unwrap_or_default())
+    }
+
+    /// Whether a peer was caught signing two histories.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store refuses to work.
+    pub fn peer_banned(&self, peer: &MemberId) -> Result<bool, StoreError> {
+        self.peer_position(peer).map(|position| position.banned)
+    }
+
+    /// Remembers how far a peer says it knows our ledger; lower than before when the peer lost some. Becomes durable with
+    /// the next durable operation: losing it means sending more than needed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn acknowledged(&self, peer: &MemberId, sequence: u64) -> Result<(), StoreError> {
+        let peer = peer.clone();
+        self.lazily(move |state, writes| state.acknowledged(&peer, sequence, writes))
+            .await
+    }
+
+    /// The own entries that a peer lacks, by what it acknowledged: at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn entries_for(
+        &self,
+        peer: &MemberId,
+        limit: usize,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        let from = self.peer_position(peer)?.acknowledged;
+        self.entries_after(from, limit).await
+    }
+}
+
+fn open_entry(
+    peer: &MemberId,
+    index: usize,
+    envelope: &Envelope,
+    directory: &Directory,
+) -> Result<Verified<LedgerEntry>, IngestRefusal> {
+    let refused = |error: StatementError| IngestRefusal::Statement {
+        peer: peer.clone(),
+        index,
+        reason: error.to_string(),
+    };
+    let entry = directory.open::<LedgerEntry>(envelope).map_err(refused)?;
+    if entry.issuer() == peer {
+        return Ok(entry);
+    }
+    Err(IngestRefusal::Issuer {
+        peer: peer.clone(),
+        issuer: entry.issuer().clone(),
+    })
+}
+
+/// Reads an entry without verifying anything.
+pub(in crate::store) fn parse_entry(envelope: &Envelope) -> Option<Statement<LedgerEntry>> {
+    serde_json::from_slice(envelope.payload()).ok()
+}
+
+impl State {
+    fn ingest(
+        &mut self,
+        peer: &MemberId,
+        entries: &[Verified<LedgerEntry>],
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, IngestRefusal>> {
+        let author = self.author_of(peer, writes)?;
+        for entry in entries {
+            if let Err(refusal) = self.ingest_one(peer, author, entry, writes)? {
+                return Ok(Err(refusal));
+            }
+        }
+        Ok(Ok(self
+            .peer(peer)
+            .map_or(LedgerPosition::EMPTY, Peer::position)))
+    }
+
+    fn ingest_one(
+        &mut self,
+        peer: &MemberId,
+        author: Author,
+        entry: &Verified<LedgerEntry>,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<(), IngestRefusal>> {
+        let LedgerEntry {
+            sequence, previous, ..
+        } = *entry.body();
+        let state = self
+            .peers
+            .get_mut(peer)
+            .ok_or(StoreError::Internal("a peer without state"))?;
+        if state.banned {
+            return Ok(Err(IngestRefusal::Banned { peer: peer.clone() }));
+        }
+        let have = state.position();
+        if sequence > have.sequence.saturating_add(1) {
+            return Ok(Err(IngestRefusal::Gap {
+                peer: peer.clone(),
+                have: have.sequence,
+                found: sequence,
+            }));
+        }
+        let (same, differs_at) = if sequence <= have.sequence {
+            (state.digest_at(sequence) == Some(entry.digest()), sequence)
+        } else {
+            // The peer signed entry `have` as well: a successor that names another one proves two histories.
+            (previous == have.head, have.sequence)
+        };
+        if !same {
+            state.banned = true;
+            writes.push(Write::equivocation(author, differs_at, entry.envelope())?);
+            return Ok(Err(IngestRefusal::Equivocation {
+                peer: peer.clone(),
+                sequence: differs_at,
+            }));
+        }
+        if sequence > have.sequence {
+            state.digests.push(entry.digest());
+            let at = entry.statement().issued_at;
+            self.index.apply(author, sequence, at, &entry.body().event);
+            writes.push(Write::entry(author, sequence, entry.envelope())?);
+        }
+        Ok(Ok(()))
+    }
+
+    fn acknowledged(
+        &mut self,
+        peer: &MemberId,
+        sequence: u64,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<()> {
+        let author = self.author_of(peer, writes)?;
+        let sequence = sequence.min(self.own.len() as u64);
+        if let Some(state) = self.peers.get_mut(peer)
+            && state.acknowledged != sequence
+        {
+            state.acknowledged = sequence;
+            writes.push(Write::Acknowledged { author, sequence });
+        }
+        Ok(())
+    }
+
+    fn peer(&self, peer: &MemberId) -> Option<&Peer> {
+        self.peers.get(peer)
+    }
+
+    fn author_of(&mut self, peer: &MemberId, writes: &mut Vec<Write>) -> Fallible<Author> {
+        if let Some(known) = self.peers.get(peer) {
+            return Ok(known.author);
+        }
+        let author = u16::try_from(self.authors.len())
+            .map(Author)
+            .map_err(|_| StoreError::Internal("too many authors"))?;
+        writes.push(Write::Author {
+            author,
+            member: peer.clone(),
+        });
+        self.authors.push(peer.clone());
+        self.peers.insert(peer.clone(), Peer::new(author));
+        Ok(author)
+    }
+}
+
+impl Peer {
+    fn digest_at(&self, sequence: u64) -> Option<Hash> {
+        let index = usize::try_from(sequence.checked_sub(1)?).ok()?;
+        self.digests.get(index).copied()
+    }
+}

@@ -1,0 +1,370 @@
+//! Opening the file: one process, one node, one genesis, whole and in order.
+
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_policy::{Hash, IdentityKey, MemberId};
+use rand_core::{OsRng, RngCore as _};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+
+use super::kek::{DataKey, KeyEncryptionKey};
+use super::seal::Sealer;
+use super::{KekError, StoreError};
+
+/// Which file, and whose it must be.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The file. Its folder must exist and be writable: SQLite keeps a write-ahead log beside it.
+    pub path: PathBuf,
+    /// This node.
+    pub node: MemberId,
+    /// The pinned genesis hash.
+    pub genesis: Hash,
+    /// What to do when there is no file, or one already.
+    pub mode: OpenMode,
+}
+
+/// Whether a file is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// There must be one. For every start but the first: a node whose file is gone must not begin again from nothing.
+    Existing,
+    /// There must be none.
+    CreateNew,
+    /// Whichever.
+    CreateIfMissing,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// No file.
+    #[error("there is no store at {0}; a new node creates one at its first start only")]
+    Missing(PathBuf),
+    /// A file where none may be.
+    #[error("there is a store at {0} already")]
+    Exists(PathBuf),
+    /// Others can read or write it.
+    #[error(
+        "the store {path} has mode {mode:o}; it must be accessible by its owner only (chmod 600)"
+    )]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The system refuses.
+    #[error("cannot open the store {path}: {reason}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another process, or another handle of this one, has it.
+    #[error("the store {0} is in use by another process")]
+    InUse(PathBuf),
+    /// Not one of our files, or written by a newer version.
+    #[error("{path} is no signer store that this version can use: {reason}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// The store of another node or deployment.
+    #[error("the store belongs to {found}, this is {expected}")]
+    Owner {
+        /// In the file.
+        found: String,
+        /// Configured.
+        expected: String,
+    },
+    /// The data key cannot be unwrapped.
+    #[error("cannot unlock the store")]
+    Kek(#[from] KekError),
+    /// Damaged, rolled back, or the database fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// `CSGN`: tells our files from others.
+const APPLICATION_ID: i64 = 0x4353_474e;
+/// The migrations, in order. A landed one never changes.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/signer/0001_store.sql")];
+
+/// An unlocked file.
+pub(super) struct Opened {
+    pub db: SqliteConnection,
+    pub sealer: Sealer,
+}
+
+pub(super) async fn open(
+    options: &StoreOptions,
+    kek: &dyn KeyEncryptionKey,
+) -> Result<Opened, OpenError> {
+    let created = prepare_file(&options.path, options.mode)?;
+    let mut db = connect(&options.path).await?;
+    let result = unlock(options, kek, &mut db, created).await;
+    match result {
+        Ok(sealer) => Ok(Opened { db, sealer }),
+        Err(error) => {
+            let _ = db.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn unlock(
+    options: &StoreOptions,
+    kek: &dyn KeyEncryptionKey,
+    db: &mut SqliteConnection,
+    created: bool,
+) -> Result<Sealer, OpenError> {
+    let path = &options.path;
+    let failed = |error| StoreError::failed("open", error);
+    let empty = is_empty(db).await.map_err(|e| classify(path, e))?;
+    if !empty {
+        check_form(path, db).await?;
+    } else if !created && options.mode == OpenMode::Existing {
+        // A crash between creating the file and its first commit leaves an empty one, which holds nothing.
+        return Err(OpenError::Missing(path.clone()));
+    }
+    migrate(db).await.map_err(failed)?;
+    if is_fresh(db).await.map_err(failed)? {
+        write_header(options, kek, db).await?;
+    }
+    let rolled_back: Option<(i64, i64)> = sqlx::query_as("SELECT ours, seen FROM rolled_back")
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed)?;
+    if let Some((ours, seen)) = rolled_back {
+        let (ours, seen) = (ours.unsigned_abs(), seen.unsigned_abs());
+        return Err(StoreError::RolledBack { ours, seen }.into());
+    }
+    read_header(options, kek, db).await
+}
+
+/// Makes the file or examines it; says whether it was made.
+fn prepare_file(path: &Path, mode: OpenMode) -> Result<bool, OpenError> {
+    let io = |error: std::io::Error| OpenError::Io {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(_) if mode == OpenMode::CreateNew => Err(OpenError::Exists(path.to_owned())),
+        Ok(metadata) if !metadata.is_file() => Err(OpenError::Foreign {
+            path: path.to_owned(),
+            reason: "not a regular file".to_owned(),
+        }),
+        Ok(metadata) if metadata.mode() & 0o077 != 0 => Err(OpenError::Permissions {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o777,
+        }),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(error)),
+        Err(_) if mode == OpenMode::Existing => Err(OpenError::Missing(path.to_owned())),
+        Err(_) => {
+            // SQLite gives the write-ahead log the mode of the file.
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .and_then(|file| file.sync_all())
+                .map_err(io)?;
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            std::fs::File::open(folder.unwrap_or(Path::new(".")))
+                .and_then(|folder| folder.sync_all())
+                .map_err(io)?;
+            Ok(true)
+        }
+    }
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_millis(200))
+        .pragma("trusted_schema", "OFF")
+        .pragma("secure_delete", "ON")
+        .pragma("cell_size_check", "ON")
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(|error| classify(path, error))
+}
+
+/// SQLITE_BUSY and SQLITE_LOCKED mean another user of the file, SQLITE_NOTADB a file of another kind.
+fn classify(path: &Path, error: sqlx::Error) -> OpenError {
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code()?.parse::<u32>().ok())
+        .map(|code| code & 0xff);
+    match code {
+        Some(5 | 6) => OpenError::InUse(path.to_owned()),
+        Some(26) => OpenError::Foreign {
+            path: path.to_owned(),
+            reason: "not a SQLite database".to_owned(),
+        },
+        _ => StoreError::failed("open", error).into(),
+    }
+}
+
+async fn is_empty(db: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(db)
+        .await?;
+    Ok(tables == 0)
+}
+
+/// Whether nothing was ever stored: also after a crash between the tables and the header.
+async fn is_fresh(db: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT 1 FROM header) AND NOT EXISTS (SELECT 1 FROM authors) \
+         AND NOT EXISTS (SELECT 1 FROM shares) AND NOT EXISTS (SELECT 1 FROM secrets)",
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn check_form(path: &Path, db: &mut SqliteConnection) -> Result<(), OpenError> {
+    let failed = |error| classify(path, error);
+    let foreign = |reason: String| OpenError::Foreign {
+        path: path.to_owned(),
+        reason,
+    };
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    if application != APPLICATION_ID {
+        return Err(foreign(format!("application id {application:#x}")));
+    }
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
+        return Err(foreign(format!("schema version {version}")));
+    }
+    let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(found).into())
+}
+
+async fn migrate(db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *db)
+        .await?;
+    let done = usize::try_from(version).unwrap_or(0);
+    for (number, sql) in (1..).zip(MIGRATIONS).skip(done) {
+        let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+        let version: i64 = number;
+        let mark =
+            format!("PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION_ID}");
+        // Two integers of this program.
+        sqlx::raw_sql(sqlx::AssertSqlSafe(mark))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+async fn write_header(
+    options: &StoreOptions,
+    kek: &dyn KeyEncryptionKey,
+    db: &mut SqliteConnection,
+) -> Result<(), OpenError> {
+    let mut store_id = [0u8; 16];
+    OsRng.fill_bytes(&mut store_id);
+    let mut dek = DataKey::default();
+    OsRng.fill_bytes(dek.as_mut_slice());
+    let wrapped = kek.wrap(&dek, &dek_place(options, &store_id, &kek.id()))?;
+    let failed = |error| StoreError::failed("open", error);
+    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    sqlx::query(
+        "INSERT INTO header (one, node, genesis, store_id, kek, wrapped_dek) VALUES (1, $1, $2, $3, $4, $5)",
+    )
+    .bind(options.node.as_str())
+    .bind(options.genesis.as_bytes().as_slice())
+    .bind(store_id.as_slice())
+    .bind(kek.id())
+    .bind(wrapped)
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed)?;
+    sqlx::query("INSERT INTO authors (id, member) VALUES (0, $1)")
+        .bind(options.node.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(())
+}
+
+async fn read_header(
+    options: &StoreOptions,
+    kek: &dyn KeyEncryptionKey,
+    db: &mut SqliteConnection,
+) -> Result<Sealer, OpenError> {
+    type Header = (String, Vec<u8>, Vec<u8>, String, Vec<u8>);
+    let header: Option<Header> =
+        sqlx::query_as("SELECT node, genesis, store_id, kek, wrapped_dek FROM header")
+            .fetch_optional(db)
+            .await
+            .map_err(|error| StoreError::failed("open", error))?;
+    let (node, genesis, store_id, kek_id, wrapped) =
+        header.ok_or_else(|| StoreError::Corrupt("the header is missing".to_owned()))?;
+    let owner = |found: String, expected: String| OpenError::Owner { found, expected };
+    if node != options.node.as_str() {
+        return Err(owner(
+            format!("node {node}"),
+            format!("node {}", options.node),
+        ));
+    }
+    if genesis != options.genesis.as_bytes() {
+        let found = hex::encode(genesis);
+        return Err(owner(
+            format!("genesis {found}"),
+            format!("genesis {}", options.genesis),
+        ));
+    }
+    if kek_id != kek.id() {
+        return Err(owner(format!("key {kek_id}"), format!("key {}", kek.id())));
+    }
+    let dek = kek.unwrap(&wrapped, &dek_place(options, &store_id, &kek_id))?;
+    Ok(Sealer::new(&dek, options.node.clone()))
+}
+
+/// Binds the wrapped data key to this file, node and deployment.
+fn dek_place(options: &StoreOptions, store_id: &[u8], kek: &str) -> Vec<u8> {
+    let parts: [&[u8]; 4] = [
+        store_id,
+        options.node.as_str().as_bytes(),
+        options.genesis.as_bytes(),
+        kek.as_bytes(),
+    ];
+    Hash::derive("countersign/store/dek/v1", &parts)
+        .as_bytes()
+        .to_vec()
+}
+
+/// Who signs the ledger.
+pub(super) type Identity = Arc<IdentityKey>;

@@ -1,0 +1,124 @@
+//! What the writer knows: everything decisions need, in memory, rebuilt at start; and what others may read of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use countersign_policy::{Envelope, Hash, IdentityKey, KeyId, MemberId};
+
+use super::StoreError;
+use super::ledger::index::{Author, Index};
+use super::ledger::{LedgerPosition, PeerPosition};
+use super::secrets::{CeremonyProgress, KeyBan, SecretKind, ShareRecord};
+
+/// How many own entries are kept in memory for peers that are nearly up to date.
+const RECENT: usize = 1024;
+
+/// The writer's state. It may be one commit ahead of the file; nobody but the writer sees it.
+pub(super) struct State {
+    pub node: MemberId,
+    pub genesis: Hash,
+    pub identity: Arc<IdentityKey>,
+    /// Digests of the own entries, by sequence number.
+    pub own: Vec<Hash>,
+    pub index: Index,
+    /// Members by author number; this node first.
+    pub authors: Vec<MemberId>,
+    pub peers: BTreeMap<MemberId, Peer>,
+    pub shares: BTreeMap<(KeyId, u32), (ShareRecord, [u8; 32])>,
+    pub secrets: BTreeMap<(SecretKind, String), HeldSecret>,
+    pub ceremonies: BTreeMap<Hash, CeremonyProgress>,
+    pub key_bans: BTreeMap<(KeyId, MemberId), KeyBan>,
+    /// Digests of the bundles, by version.
+    pub bundles: Vec<Hash>,
+    /// Sequence number of the newest record.
+    pub records: u64,
+    /// Own entries made since the last commit.
+    pub fresh: Vec<Envelope>,
+    /// Our head and what somebody has of us beyond it.
+    pub rolled_back: Option<(u64, u64)>,
+}
+
+/// A sealed secret and the keyed hash of what it holds.
+pub(super) struct HeldSecret {
+    pub tag: [u8; 32],
+    pub sealed: Vec<u8>,
+}
+
+/// A peer's ledger.
+pub(super) struct Peer {
+    pub author: Author,
+    /// Digests of its entries, by sequence number.
+    pub digests: Vec<Hash>,
+    pub acknowledged: u64,
+    pub banned: bool,
+}
+
+impl Peer {
+    pub fn new(author: Author) -> Self {
+        Self {
+            author,
+            digests: Vec::new(),
+            acknowledged: 0,
+            banned: false,
+        }
+    }
+
+    pub fn position(&self) -> LedgerPosition {
+        self.digests
+            .last()
+            .map_or(LedgerPosition::EMPTY, |head| LedgerPosition {
+                sequence: self.digests.len() as u64,
+                head: *head,
+            })
+    }
+}
+
+/// What is durable, for readers that do not want to wait for the writer.
+pub(super) struct Published {
+    pub head: LedgerPosition,
+    recent: VecDeque<Envelope>,
+    pub peers: BTreeMap<MemberId, PeerPosition>,
+    pub key_bans: BTreeSet<(KeyId, MemberId)>,
+    pub failure: Option<StoreError>,
+}
+
+impl Published {
+    pub fn new(state: &mut State) -> Self {
+        let mut published = Self {
+            head: LedgerPosition::EMPTY,
+            recent: VecDeque::new(),
+            peers: BTreeMap::new(),
+            key_bans: BTreeSet::new(),
+            failure: None,
+        };
+        published.update(state);
+        published
+    }
+
+    /// Takes over what a commit made durable.
+    pub fn update(&mut self, state: &mut State) {
+        self.head = state.head();
+        self.recent.extend(state.fresh.drain(..));
+        let surplus = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..surplus);
+        for (member, peer) in &state.peers {
+            let position = PeerPosition {
+                known: peer.position(),
+                acknowledged: peer.acknowledged,
+                banned: peer.banned,
+            };
+            self.peers.insert(member.clone(), position);
+        }
+        if self.key_bans.len() != state.key_bans.len() {
+            self.key_bans = state.key_bans.keys().cloned().collect();
+        }
+    }
+
+    /// Own entries after a sequence number, if memory holds all of them.
+    pub fn entries_after(&self, sequence: u64, limit: usize) -> Option<Vec<Envelope>> {
+        let missing = self.head.sequence.saturating_sub(sequence);
+        let skip = (self.recent.len() as u64).checked_sub(missing)?;
+        let entries = self.recent.iter().skip(usize::try_from(skip).ok()?);
+        Some(entries.take(limit).cloned().collect())
+    }
+}
