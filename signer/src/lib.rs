@@ -12,6 +12,7 @@
 
 pub mod files;
 pub mod gate;
+pub mod net;
 pub mod node;
 pub mod store;
 pub mod threshold;

@@ -1,0 +1,23 @@
+//! How machines talk: certificates that carry their holder's word, the HTTPS server and client, and the transport of
+//! protocol frames between nodes.
+//!
+//! Everything here is about who said which bytes to whom, in time and within limits. What the bytes mean is decided elsewhere.
+
+mod bundle;
+mod client;
+mod frame;
+mod identity;
+mod server;
+mod tls;
+
+pub use bundle::BundleHandle;
+pub use client::{CallError, ClientError, ClientLimits, NodeClient};
+pub use frame::{
+    Frame, FrameError, FrameKind, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_BODY_BYTES, Verdict,
+    decode_batch, decode_verdicts, encode_batch, encode_verdicts,
+};
+pub use identity::{
+    CertificateAuthority, CertificatePair, CertificateRequest, IdentityError, PeerIdentity,
+    TlsIdentity, VOUCHER_OID,
+};
+pub use server::{Server, ServerCounters, ServerError, ServerLimits};
