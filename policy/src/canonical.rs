@@ -68,13 +68,16 @@ pub fn from_slice<T: DeserializeOwned + Serialize>(
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     match value {
         Value::Number(number) => {
-            let magnitude = number
-                .as_u64()
-                .or_else(|| number.as_i64().map(i64::unsigned_abs));
-            if number.is_f64() || magnitude.is_none_or(|m| m > MAX_SAFE) {
-                return Err(CanonicalError::Number(number.to_string()));
+            let refused = || CanonicalError::Number(number.to_string());
+            let integer = match number.as_i64() {
+                Some(integer) if !number.is_f64() => integer,
+                _ => return Err(refused()),
+            };
+            if integer.unsigned_abs() > MAX_SAFE {
+                return Err(refused());
             }
-            out.extend_from_slice(number.to_string().as_bytes());
+            // Written from the integer, not from the text that was read: "-0" would survive in a Number that keeps it.
+            out.extend_from_slice(integer.to_string().as_bytes());
         }
         Value::Array(items) => {
             out.push(b'[');

@@ -209,9 +209,12 @@ impl IdentityPublicKey {
         self.0.as_bytes()
     }
 
-    /// Whether the bytes are a curve point outside the small subgroup, so that signatures can bind.
+    /// Whether the bytes are the canonical form of a curve point outside the small subgroup, so that signatures can bind
+    /// and one key has one text.
     pub fn is_usable(&self) -> bool {
-        VerifyingKey::from_bytes(self.as_bytes()).is_ok_and(|key| !key.is_weak())
+        VerifyingKey::from_bytes(self.as_bytes()).is_ok_and(|key| {
+            !key.is_weak() && key.to_edwards().compress().as_bytes() == self.as_bytes()
+        })
     }
 
     /// Strict verification (RFC 8032 with canonical encodings, small-order keys refused).

@@ -57,6 +57,7 @@ mod decide;
 mod envelope;
 mod hash;
 mod id;
+mod plain;
 mod protocol;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{
-    AddressBookEntry, FeeCap, KeyRecord, KeyState, Member, PolicyBundle, Role, Wallet,
-};
-use super::validate::{ValidationError, validate};
+use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
+use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
-use crate::statement::{Directory, KeyCeremony, StatementError, Verified, open_quorum_in, parse};
+use crate::statement::{
+    Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
+};
 use crate::{Address, ChainCode, ExtendedPublicKey, Network, Timestamp};
 
 /// Why a bundle does not continue the chain.
@@ -66,6 +66,19 @@ pub enum ChainError {
         /// The present.
         now: Timestamp,
     },
+    /// A bundle that would go on for too long without anybody looking at it.
+    #[error("the bundle lives for more than {} days: issue it for less, and re-affirm it", MAX_BUNDLE_LIFE_SECONDS / 86_400)]
+    Life,
+    /// A statement key that was another member's before.
+    #[error("{now} has the statement key {public_key}, which was {before}'s: one key, one use")]
+    MemberKey {
+        /// The key.
+        public_key: IdentityPublicKey,
+        /// Whose it was.
+        before: MemberId,
+        /// Whose it would be.
+        now: MemberId,
+    },
     /// A key changed in a way that keys never change.
     #[error("key {key}: {what}")]
     Key {
@@ -74,10 +87,21 @@ pub enum ChainError {
         /// What changed.
         what: &'static str,
     },
+    /// A ceremony whose key no valid bundle could pin.
+    #[error("the ceremony of key {key} is refused: {what}")]
+    Ceremony {
+        /// The key.
+        key: KeyId,
+        /// What to mend.
+        what: String,
+    },
     /// The content breaks a rule.
     #[error(transparent)]
     Content(#[from] ValidationError),
 }
+
+/// The longest time from a bundle's issue to its expiry, in seconds: 400 days.
+pub const MAX_BUNDLE_LIFE_SECONDS: u64 = 400 * 86_400;
 
 /// A bundle that was verified, chained and validated. Everything is decided under one of these.
 #[derive(Debug, Clone)]
@@ -93,6 +117,8 @@ pub struct ActiveBundle {
 #[derive(Debug, Clone)]
 pub struct BundleChain {
     links: Vec<ActiveBundle>,
+    /// Whose each statement key is or ever was.
+    owners: BTreeMap<IdentityPublicKey, MemberId>,
 }
 
 impl BundleChain {
@@ -102,7 +128,7 @@ impl BundleChain {
         if found != pinned {
             return Err(ChainError::Genesis { found, pinned });
         }
-        let bundle = parse::<PolicyBundle>(envelope, Some(Hash::ZERO))?.body;
+        let bundle = parse::<PolicyBundle>(envelope, Hash::ZERO)?.body;
         if bundle.version != 1 {
             return Err(ChainError::Version {
                 found: bundle.version,
@@ -110,21 +136,30 @@ impl BundleChain {
             });
         }
         let verified =
-            open_quorum_in::<PolicyBundle>(envelope, Some(Hash::ZERO), &statement_keys(&bundle))?;
+            open_quorum_in::<PolicyBundle>(envelope, Hash::ZERO, &statement_signers(&bundle))?;
         require_quorum(&bundle, &verified, bundle.quorums.policy)?;
+        require_bounded_life(&verified)?;
         validate(&bundle)?;
         Ok(Self {
+            owners: statement_keys(&bundle).collect(),
             links: vec![ActiveBundle::new(verified, pinned)],
         })
     }
 
     /// Verifies a successor of the newest bundle and appends it. On an error nothing changes.
+    ///
+    /// An expired bundle can be succeeded (that is how it is re-affirmed), and an expired successor can be appended (that
+    /// is how a chain is read again); nothing is allowed under either.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the first check that failed.
     pub fn append(
         &mut self,
         envelope: &Envelope,
         now: Timestamp,
     ) -> Result<&ActiveBundle, ChainError> {
         let next = self.verify_successor(envelope, now)?;
+        self.owners.extend(statement_keys(&next.bundle));
         self.links.push(next);
         Ok(self.active())
     }
@@ -157,9 +192,27 @@ impl BundleChain {
         if issued_at > now.plus_seconds(active.bundle.timing.max_clock_skew_seconds) {
             return Err(ChainError::NotYetIssued { issued_at, now });
         }
+        require_bounded_life(&verified)?;
         validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
+        self.require_own_keys(next)?;
         Ok(ActiveBundle::new(verified, self.genesis()))
+    }
+
+    /// A statement key never passes from one member to another: what it signed for the one could count for the other.
+    fn require_own_keys(&self, next: &PolicyBundle) -> Result<(), ChainError> {
+        for (public_key, now) in statement_keys(next) {
+            if let Some(before) = self.owners.get(&public_key)
+                && *before != now
+            {
+                return Err(ChainError::MemberKey {
+                    public_key,
+                    before: before.clone(),
+                    now,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The pinned genesis hash.
@@ -238,24 +291,47 @@ fn require_lasting_keys(before: &PolicyBundle, after: &PolicyBundle) -> Result<(
         if unchanged != *old {
             return Err(fail("only the state of a pinned key can change"));
         }
-        if old.state >= KeyState::Deactivated && new.state < old.state {
-            return Err(fail("a key that ended does not come back"));
+        if !old.state.may_become(new.state) {
+            return Err(fail(
+                "a key that was used is not pre-active again, and one that ended does not come back",
+            ));
         }
     }
     Ok(())
 }
 
-fn statement_keys(bundle: &PolicyBundle) -> BTreeMap<MemberId, Vec<IdentityPublicKey>> {
+fn require_bounded_life(bundle: &Verified<PolicyBundle>) -> Result<(), ChainError> {
+    let statement = bundle.statement();
+    if statement.expires_at > statement.issued_at.plus_seconds(MAX_BUNDLE_LIFE_SECONDS) {
+        return Err(ChainError::Life);
+    }
+    Ok(())
+}
+
+fn statement_signers(bundle: &PolicyBundle) -> BTreeMap<MemberId, Signer> {
+    let signer = |m: &Member| Signer {
+        keys: m.keys.iter().map(|k| k.public_key).collect(),
+        roles: m.roles.clone(),
+    };
     bundle
         .members
         .iter()
-        .map(|m| (m.id.clone(), m.keys.iter().map(|k| k.public_key).collect()))
+        .map(|m| (m.id.clone(), signer(m)))
         .collect()
+}
+
+fn statement_keys(
+    bundle: &PolicyBundle,
+) -> impl Iterator<Item = (IdentityPublicKey, MemberId)> + '_ {
+    bundle
+        .members
+        .iter()
+        .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
 }
 
 impl ActiveBundle {
     fn new(verified: Verified<PolicyBundle>, genesis: Hash) -> Self {
-        let directory = Directory::new(genesis, statement_keys(verified.body()));
+        let directory = Directory::new(genesis, statement_signers(verified.body()));
         Self {
             bundle: verified.body().clone(),
             digest: verified.digest(),
@@ -328,7 +404,11 @@ impl ActiveBundle {
             .find(|e| e.network == *network && e.address == *address)
     }
 
-    /// Opens a ceremony order: issued by a policy author, signed by the ceremony quorum of approvers, for a new key.
+    /// Opens a ceremony order: issued by a policy author, signed by the ceremony quorum of approvers, for a new key that a
+    /// bundle with these members could pin. The time is not looked at: see [`Verified::require_current`].
+    ///
+    /// # Errors
+    /// [`ChainError`]: the first check that failed.
     pub fn open_ceremony(&self, envelope: &Envelope) -> Result<Verified<KeyCeremony>, ChainError> {
         let order = self.directory.open_quorum::<KeyCeremony>(envelope)?;
         require_author_and_approvers(
@@ -337,23 +417,18 @@ impl ActiveBundle {
             order.signers(),
             self.bundle.quorums.ceremony,
         )?;
-        let key = order.body().key.clone();
+        let body = order.body();
+        let key = body.key.clone();
         if self.key(&key).is_some() {
             return Err(ChainError::Key {
                 key,
                 what: "exists already; a key is made once",
             });
         }
-        if order
-            .body()
-            .nodes
-            .iter()
-            .any(|node| !self.has_role(node, Role::Node))
-        {
-            return Err(ChainError::Key {
-                key,
-                what: "names a node that is no member with the role node",
-            });
+        let problems = shared_domains(&self.bundle, &body.nodes, body.threshold);
+        if !problems.is_empty() {
+            let what = problems.join("; ");
+            return Err(ChainError::Ceremony { key, what });
         }
         Ok(order)
     }

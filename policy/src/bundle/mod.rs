@@ -10,7 +10,7 @@ mod model;
 pub(crate) mod tests;
 mod validate;
 
-pub use chain::{ActiveBundle, BundleChain, ChainError};
+pub use chain::{ActiveBundle, BundleChain, ChainError, MAX_BUNDLE_LIFE_SECONDS};
 pub use model::{
     AddressBookEntry, AssetRecord, Destinations, Domains, Environment, FeeCap, KeyRecord, KeyState,
     Member, MemberKey, MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind,

@@ -35,6 +35,36 @@ pub enum Role {
     Coordinator,
 }
 
+impl Role {
+    /// All roles.
+    pub const ALL: [Role; 9] = [
+        Role::PaymentService,
+        Role::SecurityOfficer,
+        Role::PolicyAuthor,
+        Role::PolicyApprover,
+        Role::Operator,
+        Role::Auditor,
+        Role::ChainObserver,
+        Role::Node,
+        Role::Coordinator,
+    ];
+
+    /// The role's name, as it stands in bundles.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::PaymentService => "payment-service",
+            Role::SecurityOfficer => "security-officer",
+            Role::PolicyAuthor => "policy-author",
+            Role::PolicyApprover => "policy-approver",
+            Role::Operator => "operator",
+            Role::Auditor => "auditor",
+            Role::ChainObserver => "chain-observer",
+            Role::Node => "node",
+            Role::Coordinator => "coordinator",
+        }
+    }
+}
+
 /// Signature schemes of members' statement keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MemberKeyAlgorithm {
@@ -232,6 +262,26 @@ pub enum TransferKind {
     NativeTransfer,
     /// A token's `transfer`.
     TokenTransfer,
+}
+
+impl KeyState {
+    /// Whether the key has ended for good.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed
+        )
+    }
+
+    /// Whether a key in this state may be in state `next` under the next bundle: nothing returns to before its first use,
+    /// and what has ended only ends further.
+    pub fn may_become(self, next: KeyState) -> bool {
+        match self {
+            KeyState::PreActive => true,
+            KeyState::Active | KeyState::Suspended => next != KeyState::PreActive,
+            KeyState::Deactivated | KeyState::Compromised | KeyState::Destroyed => next >= self,
+        }
+    }
 }
 
 impl TransferKind {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Body, Kind, Statement, Verified};
+use crate::bundle::Role;
 use crate::canonical::{self, CanonicalError};
 use crate::envelope::{Envelope, IdentityPublicKey, MAX_PAYLOAD};
 use crate::hash::Hash;
@@ -73,9 +74,20 @@ pub enum StatementError {
     /// No key of the member verifies the signature.
     #[error("the signature of {0} does not verify with any key the bundle gives this member")]
     BadSignature(MemberId),
-    /// A key id that names nobody, or the same member twice.
-    #[error("signature by {0:?}: not a member, or counted already")]
+    /// A key id that names nobody, the same member twice, or another member than the issuer who alone signs.
+    #[error("signature by {0:?}: not a member, not the issuer, or counted already")]
     UnexpectedSigner(String),
+    /// A statement of several that its issuer did not sign.
+    #[error("{0} is named as the issuer and has not signed")]
+    IssuerMissing(MemberId),
+    /// The issuer has no role that may say this.
+    #[error("{issuer} has no role that may issue a {kind}", kind = .kind.as_str())]
+    Role {
+        /// The issuer.
+        issuer: MemberId,
+        /// The kind.
+        kind: Kind,
+    },
     /// Said in the future.
     #[error("the {kind} was issued at {issued_at}, after the present {now}: check the clocks", kind = .kind.as_str())]
     NotYetValid {
@@ -98,16 +110,23 @@ pub enum StatementError {
     },
 }
 
-/// Who may sign for whom: the genesis hash and the members' statement keys of one bundle.
+/// Who may sign for whom: the genesis hash, and the members' statement keys and roles in one bundle.
 #[derive(Debug, Clone)]
 pub struct Directory {
     genesis: Hash,
-    keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>,
+    signers: BTreeMap<MemberId, Signer>,
+}
+
+/// What a directory knows of a member.
+#[derive(Debug, Clone)]
+pub(crate) struct Signer {
+    pub(crate) keys: Vec<IdentityPublicKey>,
+    pub(crate) roles: BTreeSet<Role>,
 }
 
 impl Directory {
-    pub(crate) fn new(genesis: Hash, keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>) -> Self {
-        Self { genesis, keys }
+    pub(crate) fn new(genesis: Hash, signers: BTreeMap<MemberId, Signer>) -> Self {
+        Self { genesis, signers }
     }
 
     /// The deployment's genesis hash.
@@ -115,19 +134,36 @@ impl Directory {
         self.genesis
     }
 
-    /// Opens a statement signed by its issuer alone.
+    /// Opens a statement signed by its issuer alone, who must have a role that may issue the kind ([`Kind::issuers`]).
+    ///
+    /// The time is not looked at: see [`Verified::require_current`].
+    ///
+    /// # Errors
+    /// [`StatementError`]: the first check that failed.
     pub fn open<B: Body>(&self, envelope: &Envelope) -> Result<Verified<B>, StatementError> {
-        let statement = parse::<B>(envelope, Some(self.genesis))?;
+        // A kind that needs a quorum cannot be opened on one signature: such a call does not compile.
+        const { assert!(!B::KIND.is_quorum_signed()) };
+        let statement = parse::<B>(envelope, self.genesis)?;
         let [signature] = envelope.signatures() else {
             return Err(StatementError::SignatureCount(envelope.signatures().len()));
         };
-        let keys = self
-            .keys
+        let signer = self
+            .signers
             .get(&statement.issuer)
             .ok_or_else(|| StatementError::UnknownMember(statement.issuer.clone()))?;
+        // The key id proves nothing; that it is the issuer leaves one form of the envelope for one signature.
+        if signature.keyid != statement.issuer.as_str() {
+            return Err(StatementError::UnexpectedSigner(signature.keyid.clone()));
+        }
         let message = envelope.pre_authentication_encoding();
-        if !keys.iter().any(|key| key.verify(&message, &signature.sig)) {
+        if !signer.verifies(&message, &signature.sig) {
             return Err(StatementError::BadSignature(statement.issuer));
+        }
+        if !B::KIND.issuers().iter().any(|r| signer.roles.contains(r)) {
+            return Err(StatementError::Role {
+                issuer: statement.issuer,
+                kind: B::KIND,
+            });
         }
         let signers = BTreeSet::from([statement.issuer.clone()]);
         Ok(Verified {
@@ -139,16 +175,26 @@ impl Directory {
     }
 
     /// Opens a statement signed by several members; whether they are a quorum is for the caller to say.
-    /// Every signature must verify and be by another member.
+    /// Every signature must verify and be by another member, and the issuer's must be among them.
+    ///
+    /// # Errors
+    /// [`StatementError`]: the first check that failed.
     pub fn open_quorum<B: Body>(&self, envelope: &Envelope) -> Result<Verified<B>, StatementError> {
-        open_quorum_in(envelope, Some(self.genesis), &self.keys)
+        const { assert!(B::KIND.is_quorum_signed()) };
+        open_quorum_in(envelope, self.genesis, &self.signers)
+    }
+}
+
+impl Signer {
+    fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.keys.iter().any(|key| key.verify(message, signature))
     }
 }
 
 pub(crate) fn open_quorum_in<B: Body>(
     envelope: &Envelope,
-    genesis: Option<Hash>,
-    directory: &BTreeMap<MemberId, Vec<IdentityPublicKey>>,
+    genesis: Hash,
+    directory: &BTreeMap<MemberId, Signer>,
 ) -> Result<Verified<B>, StatementError> {
     let statement = parse::<B>(envelope, genesis)?;
     let message = envelope.pre_authentication_encoding();
@@ -156,13 +202,16 @@ pub(crate) fn open_quorum_in<B: Body>(
     for signature in envelope.signatures() {
         let unexpected = || StatementError::UnexpectedSigner(signature.keyid.clone());
         let member = MemberId::new(signature.keyid.as_str()).map_err(|_| unexpected())?;
-        let keys = directory.get(&member).ok_or_else(unexpected)?;
-        if !keys.iter().any(|key| key.verify(&message, &signature.sig)) {
+        let signer = directory.get(&member).ok_or_else(unexpected)?;
+        if !signer.verifies(&message, &signature.sig) {
             return Err(StatementError::BadSignature(member));
         }
         if !signers.insert(member) {
             return Err(unexpected());
         }
+    }
+    if !signers.contains(&statement.issuer) {
+        return Err(StatementError::IssuerMissing(statement.issuer));
     }
     Ok(Verified {
         digest: Hash::sha256(&message),
@@ -175,7 +224,7 @@ pub(crate) fn open_quorum_in<B: Body>(
 /// Reads the payload without trusting it: canonical form, kind, genesis, lifetime and content rules.
 pub(crate) fn parse<B: Body>(
     envelope: &Envelope,
-    genesis: Option<Hash>,
+    genesis: Hash,
 ) -> Result<Statement<B>, StatementError> {
     let expected = B::KIND.payload_type();
     if envelope.payload_type() != expected {
@@ -197,12 +246,10 @@ pub(crate) fn parse<B: Body>(
             expected: B::KIND,
         });
     }
-    if let Some(expected) = genesis
-        && statement.genesis != expected
-    {
+    if statement.genesis != genesis {
         return Err(StatementError::Genesis {
             found: statement.genesis,
-            expected,
+            expected: genesis,
         });
     }
     if statement.expires_at <= statement.issued_at {

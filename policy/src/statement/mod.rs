@@ -4,26 +4,32 @@
 //! hash, has a unique id, an issuer, an issue time and an expiry. [`Directory::open`] is the only way from an
 //! [`Envelope`] to a [`Verified`] statement, and a `Verified` keeps the envelope exactly as it was received.
 
-mod bodies;
+mod ceremony;
 mod directory;
+mod ledger;
+mod request;
+mod session;
 #[cfg(test)]
 mod tests;
 
-pub use bodies::{
-    Authorization, Cancel, CancelReason, CeremonyTranscript, Confirm, KeyCeremony, LedgerEntry,
-    LedgerEvent, MAX_TRANSACTION, NodeTls, Receipt, Reservation, SessionTerms, SignRequest,
-    StatedIntent, StopAck, StopOutcome, TestSignature, TransactionHex,
-};
-pub(crate) use bodies::{check_group, strictly_ascending};
+pub(crate) use ceremony::check_group;
+pub use ceremony::{CeremonyTranscript, KeyCeremony, TestSignature};
 pub use directory::{Directory, StatementError};
-pub(crate) use directory::{open_quorum_in, parse};
+pub(crate) use directory::{Signer, open_quorum_in, parse};
+pub use ledger::{LedgerEntry, LedgerEvent, Reservation};
+pub use request::{
+    Cancel, CancelReason, MAX_TRANSACTION, SignRequest, StatedIntent, StopAck, StopOutcome,
+    TransactionHex,
+};
+pub use session::{Authorization, Confirm, Receipt, SessionTerms};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-use crate::canonical;
-use crate::envelope::{Envelope, IdentityKey};
+use crate::bundle::Role;
+use crate::canonical::{self, CanonicalError};
+use crate::envelope::{Envelope, IdentityKey, MAX_PAYLOAD};
 use crate::hash::Hash;
 use crate::id::{MemberId, StatementId};
 use crate::time::Timestamp;
@@ -57,6 +63,52 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 11] = [
+        Kind::SignRequest,
+        Kind::Cancel,
+        Kind::PolicyBundle,
+        Kind::Authorization,
+        Kind::KeyCeremony,
+        Kind::CeremonyTranscript,
+        Kind::Receipt,
+        Kind::Confirm,
+        Kind::LedgerEntry,
+        Kind::StopAck,
+        Kind::NodeTls,
+    ];
+
+    /// The roles of which an issuer must have one. [`Directory::open`] demands it; for the kinds signed by a quorum the
+    /// bundle chain does.
+    ///
+    /// Whether this payment service may cancel that request, or which node answers for which share, is for the
+    /// receiver to check besides.
+    pub const fn issuers(self) -> &'static [Role] {
+        match self {
+            // Anybody may ask; `decide` says no to whoever is no payment service, and that is a decision (I9).
+            Kind::SignRequest => &Role::ALL,
+            Kind::Cancel => &[
+                Role::PaymentService,
+                Role::SecurityOfficer,
+                Role::Coordinator,
+            ],
+            Kind::PolicyBundle | Kind::KeyCeremony => &[Role::PolicyAuthor],
+            Kind::Authorization => &[Role::Coordinator],
+            Kind::CeremonyTranscript
+            | Kind::Receipt
+            | Kind::Confirm
+            | Kind::LedgerEntry
+            | Kind::StopAck => &[Role::Node],
+            // Whose certificate may connect is the TLS verifier's decision.
+            Kind::NodeTls => &Role::ALL,
+        }
+    }
+
+    /// Whether several members sign a statement of this kind. Such a statement is never opened on its issuer's word.
+    pub const fn is_quorum_signed(self) -> bool {
+        matches!(self, Kind::PolicyBundle | Kind::KeyCeremony)
+    }
+
     /// The kind's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -133,6 +185,9 @@ impl<B: Body> Statement<B> {
     }
 
     /// Writes the canonical payload and signs it as the issuer.
+    ///
+    /// # Errors
+    /// What [`Directory::open`] would refuse for its content or size is not signed.
     pub fn sign(&self, key: &IdentityKey) -> Result<Envelope, StatementError> {
         self.body
             .check()
@@ -141,6 +196,10 @@ impl<B: Body> Statement<B> {
                 reason,
             })?;
         let payload = canonical::to_vec(self)?;
+        if payload.len() > MAX_PAYLOAD {
+            let (size, max) = (payload.len(), MAX_PAYLOAD);
+            return Err(CanonicalError::TooLarge { size, max }.into());
+        }
         Ok(Envelope::sign(
             &B::KIND.payload_type(),
             payload,
@@ -214,8 +273,8 @@ impl<B: Body> Verified<B> {
         Ok(())
     }
 
-    /// Requires that `now` is before the expiry even on a clock that is `skew_seconds` ahead: for whoever starts
-    /// something that must be finished within the statement's life.
+    /// Requires that `now` is before the expiry without any allowance for clocks: for whoever starts something that must
+    /// be finished within the statement's life.
     pub fn require_unexpired_strictly(&self, now: Timestamp) -> Result<(), StatementError> {
         let expires_at = self.statement.expires_at;
         if now >= expires_at {
@@ -227,4 +286,25 @@ impl<B: Body> Verified<B> {
         }
         Ok(())
     }
+}
+
+/// A node's identity key vouches for the TLS key its certificate carries: the CA alone proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTls {
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo (DER).
+    pub public_key_sha256: Hash,
+}
+
+impl Body for NodeTls {
+    const KIND: Kind = Kind::NodeTls;
+}
+
+pub(crate) fn strictly_ascending<T: Ord>(what: &str, items: &[T]) -> Result<(), String> {
+    if items.is_empty() || items.iter().zip(items.iter().skip(1)).any(|(a, b)| a >= b) {
+        return Err(format!(
+            "{what} must be listed in ascending order, each once"
+        ));
+    }
+    Ok(())
 }

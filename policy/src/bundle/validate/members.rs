@@ -1,0 +1,199 @@
+//! Who is who: roles that exclude each other, keys that are nobody else's, quorums that can be met.
+
+use std::collections::BTreeMap;
+
+use super::super::model::{Domains, Member, PolicyBundle, Role};
+use super::Findings;
+use crate::envelope::MAX_SIGNATURES;
+use crate::id::MemberId;
+
+/// Pairs of roles that nobody holds together.
+const CONFLICTS: [(Role, Role, &str); 6] = [
+    (
+        Role::PolicyAuthor,
+        Role::PolicyApprover,
+        "writes and approves the rules",
+    ),
+    (
+        Role::PaymentService,
+        Role::SecurityOfficer,
+        "initiates and approves payments",
+    ),
+    (
+        Role::PaymentService,
+        Role::PolicyAuthor,
+        "initiates payments and writes the rules",
+    ),
+    (
+        Role::PaymentService,
+        Role::PolicyApprover,
+        "initiates payments and approves the rules",
+    ),
+    (
+        Role::PaymentService,
+        Role::ChainObserver,
+        "initiates payments and observes their fate",
+    ),
+    (
+        Role::Operator,
+        Role::SecurityOfficer,
+        "operates nodes and approves payments",
+    ),
+];
+
+/// Roles that nobody holds beside another one.
+const ALONE: [(Role, &str); 3] = [
+    (Role::Node, "a machine's role stands alone"),
+    (Role::Coordinator, "a machine's role stands alone"),
+    (
+        Role::Auditor,
+        "nobody audits what they do themselves: an auditor has no other role",
+    ),
+];
+
+pub(super) fn members(findings: &mut Findings, bundle: &PolicyBundle) {
+    findings.ascending(
+        "members",
+        &bundle.members.iter().map(|m| &m.id).collect::<Vec<_>>(),
+    );
+    let mut owners = BTreeMap::new();
+    for member in &bundle.members {
+        let at = format!("members[{}]", member.id);
+        findings.text(format!("{at}.name"), &member.name);
+        findings.require(
+            !member.roles.is_empty(),
+            format!("{at}.roles"),
+            "a member without a role does nothing; leave it out",
+        );
+        findings.require(
+            !member.keys.is_empty(),
+            format!("{at}.keys"),
+            "a member needs at least one key",
+        );
+        for (a, b, does) in CONFLICTS {
+            let both = member.roles.contains(&a) && member.roles.contains(&b);
+            findings.require(
+                !both,
+                format!("{at}.roles"),
+                format!("nobody {does}: give one of the roles to somebody else"),
+            );
+        }
+        for (alone, why) in ALONE {
+            let mixed = member.roles.contains(&alone) && member.roles.len() > 1;
+            findings.require(!mixed, format!("{at}.roles"), why);
+        }
+        for key in &member.keys {
+            findings.require(
+                key.public_key.is_usable(),
+                format!("{at}.keys"),
+                format!("{} is no usable Ed25519 key", key.public_key),
+            );
+            if let Some(other) = owners.insert(key.public_key, &member.id) {
+                findings.add(
+                    format!("{at}.keys"),
+                    format!(
+                        "{} is also a key of {other}: one key, one use",
+                        key.public_key
+                    ),
+                );
+            }
+        }
+        domains(findings, &at, member);
+    }
+}
+
+fn domains(findings: &mut Findings, at: &str, member: &Member) {
+    match (&member.domains, member.roles.contains(&Role::Node)) {
+        (
+            Some(Domains {
+                administration,
+                hosting,
+            }),
+            true,
+        ) => {
+            findings.text(format!("{at}.domains.administration"), administration);
+            findings.text(format!("{at}.domains.hosting"), hosting);
+        }
+        (None, false) => {}
+        (None, true) => findings.add(
+            format!("{at}.domains"),
+            "a node declares who administers and who hosts it",
+        ),
+        (Some(_), false) => findings.add(format!("{at}.domains"), "only nodes declare domains"),
+    }
+}
+
+pub(super) fn quorums(findings: &mut Findings, bundle: &PolicyBundle) {
+    let approvers = bundle
+        .members
+        .iter()
+        .filter(|m| m.roles.contains(&Role::PolicyApprover))
+        .count();
+    for (name, needed) in [
+        ("policy", bundle.quorums.policy),
+        ("ceremony", bundle.quorums.ceremony),
+    ] {
+        let at = format!("quorums.{name}");
+        findings.require(needed >= 1, &at, "at least one approver besides the author");
+        findings.require(
+            usize::from(needed) <= approvers,
+            &at,
+            format!("{needed} approvers are needed and {approvers} exist: it could never be met"),
+        );
+        findings.require(
+            usize::from(needed) < MAX_SIGNATURES,
+            &at,
+            format!("an envelope holds {MAX_SIGNATURES} signatures, the author's among them: it could never be met"),
+        );
+    }
+    let authors = bundle
+        .members
+        .iter()
+        .any(|m| m.roles.contains(&Role::PolicyAuthor));
+    findings.require(
+        authors,
+        "members",
+        "without a policy author no later bundle could be proposed",
+    );
+}
+
+/// What keeps these nodes from holding a key together: strangers among them, or an administrator or host who would control
+/// a threshold of them.
+pub(in crate::bundle) fn shared_domains(
+    bundle: &PolicyBundle,
+    nodes: &[MemberId],
+    threshold: u16,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for node in nodes {
+        let member = bundle
+            .members
+            .iter()
+            .find(|m| m.id == *node && m.roles.contains(&Role::Node));
+        let Some(member) = member else {
+            problems.push(format!("{node} is no member with the role node"));
+            continue;
+        };
+        let Some(domains) = &member.domains else {
+            problems.push(format!("{node} declares no domains"));
+            continue;
+        };
+        for (what, name) in [
+            ("administration", &domains.administration),
+            ("hosting", &domains.hosting),
+        ] {
+            // "AWS" and "aws" are the same provider.
+            let count = counts.entry((what, name.to_lowercase())).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    for ((what, name), count) in counts {
+        if count >= usize::from(threshold) {
+            problems.push(format!(
+                "{count} nodes share the {what} domain {name:?} and could sign together"
+            ));
+        }
+    }
+    problems
+}

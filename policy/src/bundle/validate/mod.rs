@@ -1,0 +1,112 @@
+//! What a bundle must satisfy before anybody signs or follows it.
+
+mod holdings;
+mod members;
+mod money;
+
+pub(super) use members::shared_domains;
+
+use super::model::PolicyBundle;
+use crate::plain::plain_text;
+use crate::statement::strictly_ascending;
+
+/// One thing wrong with a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleProblem {
+    /// Where, as a path into the bundle: `members[alice].keys`.
+    pub at: String,
+    /// What is wrong, and what to do about it.
+    pub what: String,
+}
+
+/// Everything wrong with a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidationError {
+    /// At least one.
+    pub problems: Vec<BundleProblem>,
+}
+
+impl std::fmt::Display for ValidationError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the bundle has {} problem(s)", self.problems.len())?;
+        for problem in &self.problems {
+            write!(f, "; {}: {}", problem.at, problem.what)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ValidationError {}
+
+#[derive(Default)]
+struct Findings(Vec<BundleProblem>);
+
+impl Findings {
+    fn add(&mut self, at: impl Into<String>, what: impl Into<String>) {
+        self.0.push(BundleProblem {
+            at: at.into(),
+            what: what.into(),
+        });
+    }
+
+    fn require(&mut self, ok: bool, at: impl Into<String>, what: impl Into<String>) {
+        if !ok {
+            self.add(at, what);
+        }
+    }
+
+    fn text(&mut self, at: impl Into<String>, value: &str) {
+        if let Err(what) = plain_text(value) {
+            self.add(at, what);
+        }
+    }
+
+    fn ascending<T: Ord>(&mut self, at: impl Into<String>, items: &[T]) {
+        if !items.is_empty()
+            && let Err(what) = strictly_ascending("entries", items)
+        {
+            self.add(at, what);
+        }
+    }
+}
+
+/// Checks the whole content and reports everything that is wrong with it.
+pub(crate) fn validate(bundle: &PolicyBundle) -> Result<(), ValidationError> {
+    let mut findings = Findings::default();
+    findings.text("organisation", &bundle.organisation);
+    members::members(&mut findings, bundle);
+    members::quorums(&mut findings, bundle);
+    timing(&mut findings, bundle);
+    holdings::keys(&mut findings, bundle);
+    holdings::wallets(&mut findings, bundle);
+    money::assets(&mut findings, bundle);
+    money::address_book(&mut findings, bundle);
+    money::fee_caps(&mut findings, bundle);
+    money::rules(&mut findings, bundle);
+    if findings.0.is_empty() {
+        Ok(())
+    } else {
+        Err(ValidationError {
+            problems: findings.0,
+        })
+    }
+}
+
+fn timing(findings: &mut Findings, bundle: &PolicyBundle) {
+    let timing = &bundle.timing;
+    findings.require(
+        (1..=60).contains(&timing.max_clock_skew_seconds),
+        "timing.max_clock_skew_seconds",
+        "must be 1 to 60",
+    );
+    findings.require(
+        (1..=86_400).contains(&timing.max_request_life_seconds),
+        "timing.max_request_life_seconds",
+        "must be 1 to 86400 (a day)",
+    );
+    findings.require(
+        (1..=600).contains(&timing.max_authorization_life_seconds),
+        "timing.max_authorization_life_seconds",
+        "must be 1 to 600",
+    );
+}

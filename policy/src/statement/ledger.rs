@@ -1,0 +1,102 @@
+//! The entries of a node's ledger.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Body, Kind};
+use crate::hash::Hash;
+use crate::id::{ExternalId, KeyId, MemberId, WalletId};
+use crate::{Amount, Transfer};
+
+/// One entry of a node's append-only ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerEntry {
+    /// From 1, without gaps.
+    pub sequence: u64,
+    /// Digest of the entry before; [`Hash::ZERO`] for the first.
+    pub previous: Hash,
+    /// What happened.
+    pub event: LedgerEvent,
+}
+
+impl Body for LedgerEntry {
+    const KIND: Kind = Kind::LedgerEntry;
+
+    fn check(&self) -> Result<(), String> {
+        if (self.sequence == 1) == (self.previous == Hash::ZERO) && self.sequence > 0 {
+            return Ok(());
+        }
+        Err("ledger entries count from 1, and only the first has no predecessor".into())
+    }
+}
+
+/// A spend that a node set aside before it agreed to anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    /// The session.
+    pub session: Hash,
+    /// Digest of the authorization.
+    pub authorization: Hash,
+    /// The authorization's nonce.
+    pub nonce: Hash,
+    /// Digest of the sign-request statement.
+    pub request: Hash,
+    /// Who asked.
+    pub initiator: MemberId,
+    /// The payment layer's name for the payment.
+    pub external_id: ExternalId,
+    /// The wallet that pays.
+    pub wallet: WalletId,
+    /// Its key.
+    pub key: KeyId,
+    /// The exact signing digests.
+    pub digests: Vec<Hash>,
+    /// The value that moves.
+    pub transfers: Vec<Transfer>,
+    /// The greatest fee.
+    pub max_fee: Amount,
+    /// The presignature burnt for it.
+    pub presignature: Option<Hash>,
+}
+
+/// What a ledger records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LedgerEvent {
+    /// A spend is reserved, its nonce used, its external id taken.
+    Reserved(Box<Reservation>),
+    /// The node may send its share for this session from now on.
+    Released {
+        /// The session.
+        session: Hash,
+    },
+    /// The node will never send its share for this session.
+    Aborted {
+        /// The session.
+        session: Hash,
+        /// Why.
+        reason: String,
+    },
+    /// The node will never sign this request.
+    Stopped {
+        /// Digest of the sign-request statement.
+        request: Hash,
+        /// Digest of the cancel statement.
+        cancel: Hash,
+    },
+    /// The node accepted a policy bundle as the active one.
+    BundleAccepted {
+        /// Digest of the bundle.
+        bundle: Hash,
+        /// Its version.
+        version: u64,
+    },
+    /// The node stored its share of a new key.
+    KeyStored {
+        /// The key.
+        key: KeyId,
+        /// Digest of the ceremony order.
+        ceremony: Hash,
+    },
+}
