@@ -1,1 +1,6 @@
 //! Envelopes become statements only when everything about them is right.
+
+mod content;
+mod golden;
+mod hostile;
+mod properties;

@@ -20,6 +20,7 @@
 )]
 
 mod content;
+mod samples;
 mod single_key;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 
 use rand_core::OsRng;
 
+pub use samples::{Sample, open_as, samples};
 pub use single_key::SingleKey;
 
 use crate::bundle::{ActiveBundle, BundleChain, KeyRecord, PolicyBundle, Wallet};

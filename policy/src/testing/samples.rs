@@ -1,0 +1,258 @@
+//! One statement of every kind, with fixed content: for golden files, property tests and fuzzing.
+
+use super::single_key::SingleKey;
+use super::{APPROVERS, AUTHOR, COORDINATOR, PAYMENTS, TestDeployment, WALLET, key_id, wallet_id};
+use crate::bundle::{Environment, PolicyBundle};
+use crate::statement::{
+    Body, Cancel, CancelReason, CeremonyTranscript, Confirm, KeyCeremony, Kind, LedgerEntry,
+    LedgerEvent, NodeTls, Receipt, Reservation, SessionTerms, SignRequest, StatementError, StopAck,
+    StopOutcome, TestSignature,
+};
+use crate::{Envelope, Hash, Protocol, Signature};
+
+/// A statement of the deployment.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The kind, and for ledger entries the event.
+    pub name: &'static str,
+    /// The kind.
+    pub kind: Kind,
+    /// The statement, signed.
+    pub envelope: Envelope,
+}
+
+const NODE: &str = "node-1";
+
+/// At least one statement of every kind, made by a deployment that has the single keys. The same every time.
+pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
+    let bundle = deployment.bundle();
+    let request = deployment.usdt_request("payment-1", 1_000_000);
+    let participants = deployment.nodes().into_iter().take(2).collect::<Vec<_>>();
+    let authorization = deployment.authorization_body(&bundle, &request, &participants, 1);
+    let digests = authorization.digests.clone();
+    let nonce = authorization.nonce;
+    let authorization = sample(deployment, "authorization", COORDINATOR, authorization);
+    let terms = SessionTerms {
+        session: SessionTerms::session_id(authorization.envelope.digest()),
+        authorization: authorization.envelope.digest(),
+        request: request.digest(),
+        digests,
+        bundle: bundle.digest(),
+        freeze_head: Hash::ZERO,
+        presignature: None,
+        checkpoint: None,
+        participants,
+        attempt: 1,
+    };
+    let opened = bundle.directory().open::<SignRequest>(&request);
+    let opened = opened.expect("the deployment's own request");
+    let reservation = Reservation {
+        session: terms.session,
+        authorization: terms.authorization,
+        nonce,
+        request: terms.request,
+        initiator: opened.issuer().clone(),
+        external_id: opened.body().external_id.clone(),
+        wallet: wallet_id(WALLET),
+        key: opened.body().key.clone(),
+        digests: terms.digests.clone(),
+        transfers: opened.body().intent.transfers.clone(),
+        max_fee: opened.body().intent.max_fee,
+        presignature: Some(Hash::sha256(b"presignature")),
+    };
+    let cancel = Cancel::new(request.digest(), CancelReason::Initiator, "paid otherwise");
+    let cancel = sample(deployment, "cancel", PAYMENTS, cancel);
+    let stop_ack = StopAck {
+        request: request.digest(),
+        cancel: cancel.envelope.digest(),
+        outcome: StopOutcome::Stopped,
+    };
+    let receipt = Receipt {
+        terms: terms.clone(),
+        ledger_sequence: 1,
+        ledger_head: Hash::sha256(b"entry 1"),
+    };
+    let confirm = Confirm {
+        session: terms.session,
+        receipts: Hash::sha256(b"receipts"),
+        ledger_sequence: 2,
+        ledger_head: Hash::sha256(b"entry 2"),
+    };
+    let tls = NodeTls {
+        public_key_sha256: Hash::sha256(b"public key info"),
+    };
+    let entries = ledger_events(&terms, reservation, cancel.envelope.digest());
+    let mut all = vec![
+        Sample {
+            name: "sign-request",
+            kind: Kind::SignRequest,
+            envelope: request,
+        },
+        authorization,
+        cancel,
+        sample(deployment, "stop-ack", NODE, stop_ack),
+        sample(deployment, "receipt", NODE, receipt),
+        sample(deployment, "confirm", NODE, confirm),
+        sample(deployment, "node-tls", NODE, tls),
+    ];
+    all.extend(
+        entries
+            .into_iter()
+            .zip(1..)
+            .map(|((name, event), sequence)| {
+                let previous = match sequence {
+                    1 => Hash::ZERO,
+                    _ => Hash::sha256(b"the entry before"),
+                };
+                let entry = LedgerEntry {
+                    sequence,
+                    previous,
+                    event,
+                };
+                sample(deployment, name, NODE, entry)
+            }),
+    );
+    all.extend(key_samples(deployment));
+    all
+}
+
+fn ledger_events(
+    terms: &SessionTerms,
+    reservation: Reservation,
+    cancel: Hash,
+) -> [(&'static str, LedgerEvent); 6] {
+    let session = terms.session;
+    [
+        (
+            "ledger-entry-reserved",
+            LedgerEvent::Reserved(Box::new(reservation)),
+        ),
+        ("ledger-entry-released", LedgerEvent::Released { session }),
+        (
+            "ledger-entry-aborted",
+            LedgerEvent::Aborted {
+                session,
+                reason: "node-2 did not confirm in time".to_owned(),
+            },
+        ),
+        (
+            "ledger-entry-stopped",
+            LedgerEvent::Stopped {
+                request: terms.request,
+                cancel,
+            },
+        ),
+        (
+            "ledger-entry-bundle-accepted",
+            LedgerEvent::BundleAccepted {
+                bundle: terms.bundle,
+                version: 1,
+            },
+        ),
+        (
+            "ledger-entry-key-stored",
+            LedgerEvent::KeyStored {
+                key: key_id("hot-2"),
+                ceremony: Hash::sha256(b"ceremony"),
+            },
+        ),
+    ]
+}
+
+/// The statements about keys and policy: order, transcript, bundles.
+fn key_samples(deployment: &TestDeployment) -> [Sample; 4] {
+    let order = KeyCeremony {
+        key: key_id("hot-2"),
+        protocol: Protocol::Dkls23,
+        threshold: 2,
+        max_faulty: 0,
+        nodes: deployment.nodes().into_iter().take(3).collect(),
+        purpose: "hot wallet of the second brand".to_owned(),
+        environment: Environment::Test,
+    };
+    let ceremony = deployment.ceremony(order.clone());
+    let tests = order
+        .nodes
+        .windows(2)
+        .map(|pair| TestSignature {
+            signers: pair.to_vec(),
+            signature: Signature::Secp256k1 {
+                r: [1; 32],
+                s: [2; 32],
+            },
+        })
+        .collect();
+    let transcript = CeremonyTranscript {
+        ceremony: ceremony.digest(),
+        order,
+        group_key: SingleKey::ecdsa().public_key(),
+        chain_code: SingleKey::ecdsa().chain_code(),
+        tests,
+    };
+    let successor = deployment.successor(&deployment.bundle(), |content| {
+        content.organisation = "Test, renamed".to_owned();
+    });
+    let bundle = |name, envelope| Sample {
+        name,
+        kind: Kind::PolicyBundle,
+        envelope,
+    };
+    [
+        Sample {
+            name: "key-ceremony",
+            kind: Kind::KeyCeremony,
+            envelope: ceremony,
+        },
+        sample(deployment, "ceremony-transcript", NODE, transcript),
+        bundle("policy-bundle-genesis", deployment.genesis()),
+        bundle("policy-bundle-successor", successor),
+    ]
+}
+
+fn sample<B: Body>(
+    deployment: &TestDeployment,
+    name: &'static str,
+    issuer: &str,
+    body: B,
+) -> Sample {
+    let statement = deployment.statement(issuer, name, 60, body);
+    let others: &[&str] = match issuer {
+        AUTHOR => &APPROVERS,
+        _ => &[],
+    };
+    Sample {
+        name,
+        kind: B::KIND,
+        envelope: deployment.sign_by(&statement, others),
+    }
+}
+
+/// Opens an envelope as a statement of `kind` under the deployment's genesis bundle, the genesis itself as what it is.
+///
+/// # Errors
+/// What [`Directory::open`](crate::statement::Directory::open) or its like says. Whether a quorum signed is not looked at.
+pub fn open_as(
+    deployment: &TestDeployment,
+    kind: Kind,
+    envelope: &Envelope,
+) -> Result<Hash, StatementError> {
+    let bundle = deployment.bundle();
+    let directory = bundle.directory();
+    let digest = match kind {
+        Kind::SignRequest => directory.open::<SignRequest>(envelope)?.digest(),
+        Kind::Cancel => directory.open::<Cancel>(envelope)?.digest(),
+        Kind::PolicyBundle if *envelope == deployment.genesis() => envelope.digest(),
+        Kind::PolicyBundle => directory.open_quorum::<PolicyBundle>(envelope)?.digest(),
+        Kind::Authorization => directory
+            .open::<crate::statement::Authorization>(envelope)?
+            .digest(),
+        Kind::KeyCeremony => directory.open_quorum::<KeyCeremony>(envelope)?.digest(),
+        Kind::CeremonyTranscript => directory.open::<CeremonyTranscript>(envelope)?.digest(),
+        Kind::Receipt => directory.open::<Receipt>(envelope)?.digest(),
+        Kind::Confirm => directory.open::<Confirm>(envelope)?.digest(),
+        Kind::LedgerEntry => directory.open::<LedgerEntry>(envelope)?.digest(),
+        Kind::StopAck => directory.open::<StopAck>(envelope)?.digest(),
+        Kind::NodeTls => directory.open::<NodeTls>(envelope)?.digest(),
+    };
+    Ok(digest)
+}
