@@ -142,12 +142,14 @@ pub enum FrameError {
 }
 
 /// Encodes 1 to [`MAX_BATCH_FRAMES`] frames.
-pub fn encode_batch(frames: &[Frame]) -> Result<Vec<u8>, FrameError> {
-    if frames.is_empty() || frames.len() > MAX_BATCH_FRAMES {
+pub fn encode_batch<'f>(
+    frames: impl ExactSizeIterator<Item = &'f Frame> + Clone,
+) -> Result<Vec<u8>, FrameError> {
+    if frames.len() == 0 || frames.len() > MAX_BATCH_FRAMES {
         return Err(FrameError::Count(frames.len()));
     }
     let size = frames
-        .iter()
+        .clone()
         .map(Frame::encoded_len)
         .fold(BATCH_HEADER_BYTES, usize::saturating_add);
     limit("batch", size, MAX_BATCH_BYTES)?;

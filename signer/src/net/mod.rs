@@ -4,13 +4,22 @@
 //! Everything here is about who said which bytes to whom, in time and within limits. What the bytes mean is decided elsewhere.
 
 mod bundle;
+mod channel;
 mod client;
+#[cfg(feature = "fault-injection")]
+pub mod fault;
 mod frame;
 mod identity;
+mod link;
+mod outbound;
+mod parking;
+mod peer;
 mod server;
 mod tls;
+mod watched;
 
 pub use bundle::BundleHandle;
+pub use channel::{Channel, ChannelError, ChannelEvent, ChannelTerms, Lane, Received};
 pub use client::{CallError, ClientError, ClientLimits, NodeClient};
 pub use frame::{
     Frame, FrameError, FrameKind, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_BODY_BYTES, Verdict,
@@ -20,4 +29,6 @@ pub use identity::{
     CertificateAuthority, CertificatePair, CertificateRequest, IdentityError, PeerIdentity,
     TlsIdentity, VOUCHER_OID,
 };
+pub use link::PeerLink;
+pub use peer::{OpenError, PeerCounters, PeerLimits, PeerNetwork};
 pub use server::{Server, ServerCounters, ServerError, ServerLimits};

@@ -160,6 +160,7 @@ impl Fault {
         match error {
             LinkError::Deadline => Self::among(missing, FaultReason::Timeout { round }),
             LinkError::Closed => Self::blameless(FaultReason::Cancelled),
+            LinkError::ExecutionMismatch => Self::blameless(FaultReason::ExecutionMismatch),
         }
     }
 }

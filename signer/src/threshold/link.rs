@@ -80,6 +80,9 @@ pub enum LinkError {
     /// The execution was cancelled or its channel is gone.
     #[error("the link was closed")]
     Closed,
+    /// A peer runs another execution on this link: nobody is to blame.
+    #[error("a peer runs another execution")]
+    ExecutionMismatch,
 }
 
 /// One execution's view of the network.
