@@ -9,6 +9,7 @@ mod machine;
 mod pool;
 mod presign;
 mod primes;
+mod range_proofs;
 mod signing;
 #[cfg(feature = "test-primes")]
 pub(super) mod test_data;
@@ -25,6 +26,9 @@ pub use pool::{
 };
 pub use presign::{Presignature, PresignatureId, presign};
 pub use primes::{Cancel, PrimeProgress, Primes, PrimesError, generate_primes};
+
+#[cfg(test)]
+pub(super) use primes::is_test_prime;
 
 pub(super) use keygen::keygen;
 pub(super) use signing::open;

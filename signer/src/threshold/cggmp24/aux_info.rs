@@ -78,6 +78,7 @@ pub fn aux_info(
             &mut exchange,
             &LAYOUT,
             &parties,
+            |_, _| Ok(()),
         )?
         .into_inner();
         exchange.agree_on_result(RESULT, &public_part(&made))?;

@@ -53,6 +53,7 @@ pub(in crate::threshold) fn keygen(
         &mut exchange,
         &LAYOUT,
         &parties,
+        |_, _| Ok(()),
     )?;
 
     let share = CoreShare(core);

@@ -38,12 +38,14 @@ impl Layout {
     }
 }
 
-/// Runs a machine to its output. `parties` maps the library's positions to party indexes.
+/// Runs a machine to its output. `parties` maps the library's positions to party indexes; `inspect` sees every message, with its
+/// sender's position, before the machine does.
 pub(super) fn run<S, T, E>(
     mut machine: S,
     exchange: &mut Exchange<'_>,
     layout: &Layout,
     parties: &[PartyIndex],
+    mut inspect: impl FnMut(u16, &S::Msg) -> Result<(), Fault>,
 ) -> Result<T, Fault>
 where
     S: StateMachine<Output = Result<T, E>>,
@@ -80,6 +82,7 @@ where
                     .position(|party| *party == from)
                     .and_then(|position| u16::try_from(position).ok())
                     .ok_or_else(|| Fault::local("message from a stranger"))?;
+                inspect(sender, &msg)?;
                 id = id.saturating_add(1);
                 let incoming = Incoming {
                     id,

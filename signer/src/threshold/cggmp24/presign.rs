@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::aux_info::LoadedAux;
 use super::machine::{self, Layout};
 use super::pool::PoolKey;
+use super::range_proofs::RangeProofs;
 use super::{CoreShare, Level};
 use crate::threshold::exchange::{Exchange, HASH, Round, broadcast, p2p};
 use crate::threshold::fault::{Fault, FaultReason, contained};
@@ -87,6 +88,11 @@ impl Presignature {
     /// The key, path and signers that it serves.
     pub fn key(&self) -> &PoolKey {
         &self.key
+    }
+
+    #[cfg(test)]
+    pub(in crate::threshold) fn rename_for_test(&mut self, id: PresignatureId) {
+        self.id = id;
     }
 
     pub(super) fn into_parts(
@@ -170,12 +176,15 @@ fn run(
     // The path is fixed here and nowhere later: choosing it online weakens the scheme to 85 bits (RUSTSEC-2025-0128).
     .set_derivation_path(key.path.steps().iter().copied())
     .map_err(Fault::local)?;
+    let library_execution = cggmp24::ExecutionId::new(execution.as_bytes());
+    let mut range_proofs = RangeProofs::new(library_execution, aux, me, parties);
     let mut rng = OsRng;
     let (secret, public) = machine::run(
         builder.generate_presignature_sync(&mut rng),
         &mut exchange,
         &LAYOUT,
         parties,
+        |sender, message| range_proofs.inspect(sender, message),
     )?;
     // Everybody holds the same commitments, so that a wrong partial signature later blames its sender and nobody else.
     exchange.agree_on_result(RESULT, &encode_public(&public))?;

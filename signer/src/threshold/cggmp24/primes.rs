@@ -1,14 +1,13 @@
 //! The four safe primes of a node's Paillier and Pedersen keys: about 90 s of CPU, made in the background ahead of need.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use cggmp24::PregeneratedPrimes;
-use cggmp24::backend::Integer;
+use cggmp24::backend::{Integer, IsPrime};
 use cggmp24::security_level::SecurityLevel;
-use rand_core::{CryptoRng, OsRng, RngCore};
+use rand_core::OsRng;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -83,54 +82,41 @@ pub fn generate_primes(
     Primes::encode(&primes).map_err(|_| PrimesError::Failed)
 }
 
+/// The library's search (`sieve_generate_safe_primes`: random odd candidates, sieved, then two probabilistic tests of 25 rounds),
+/// with a look at the flag before each candidate. The library's own cannot be stopped.
 fn generate_one(cancel: &Cancel) -> Result<Integer, PrimesError> {
-    let generate = || {
-        let mut rng = Interruptible(cancel);
-        Integer::generate_safe_prime(&mut rng, <Level as SecurityLevel>::RSA_PRIME_BITLEN)
+    const BITS: u32 = <Level as SecurityLevel>::RSA_PRIME_BITLEN;
+    const ROUNDS: u32 = 25;
+    let is_prime = |number: &Integer| {
+        let verdict = number.is_probably_prime(ROUNDS, &mut OsRng);
+        matches!(verdict, IsPrime::Yes | IsPrime::Probably)
     };
-    catch_unwind(AssertUnwindSafe(generate)).map_err(|_| {
-        if cancel.is_cancelled() {
-            PrimesError::Cancelled
-        } else {
-            PrimesError::Failed
+    let mut half = Integer::zero();
+    while !cancel.is_cancelled() {
+        half.assign_random_bits(BITS.saturating_sub(1), &mut OsRng);
+        half.set_bit(BITS.saturating_sub(2), true);
+        half |= 1_u32;
+        // 2 * half + 1 is divisible by p exactly when half is (p - 1) / 2 modulo p.
+        let divisible = SIEVE
+            .iter()
+            .any(|p| half.mod_u(*p) == p.wrapping_sub(1).wrapping_shr(1));
+        if divisible || !is_prime(&half) {
+            continue;
         }
-    })
-}
-
-/// The library's search cannot be stopped, but it asks for randomness before every candidate: unwinding from there stops it.
-struct Interruptible<'c>(&'c Cancel);
-
-impl Interruptible<'_> {
-    fn check(&self) {
-        if self.0.is_cancelled() {
-            resume_unwind(Box::new(PrimesError::Cancelled));
+        half <<= 1;
+        half += 1;
+        if is_prime(&half) {
+            return Ok(half);
         }
     }
+    Err(PrimesError::Cancelled)
 }
 
-impl RngCore for Interruptible<'_> {
-    fn next_u32(&mut self) -> u32 {
-        self.check();
-        OsRng.next_u32()
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.check();
-        OsRng.next_u64()
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        self.check();
-        OsRng.fill_bytes(bytes);
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
-        self.check();
-        OsRng.try_fill_bytes(bytes)
-    }
-}
-
-impl CryptoRng for Interruptible<'_> {}
+/// The odd primes below 770, as many as the library sieves with.
+static SIEVE: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let is_prime = |number: &u32| (2..*number).all(|divisor| !number.is_multiple_of(divisor));
+    (3..770).filter(is_prime).collect()
+});
 
 impl Primes {
     pub(super) fn encode(primes: &PregeneratedPrimes<Level>) -> Result<Self, ShareError> {
@@ -192,7 +178,7 @@ pub(super) fn refuse_test_primes(primes: &[Integer]) -> Result<(), ShareError> {
     Ok(())
 }
 
-pub(super) fn is_test_prime(prime: &Integer) -> bool {
+pub(in crate::threshold) fn is_test_prime(prime: &Integer) -> bool {
     let digest = hex::encode(Sha256::digest(prime_text(prime).as_bytes()));
     TEST_PRIME_DIGESTS.lines().any(|line| line == digest)
 }

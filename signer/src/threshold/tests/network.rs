@@ -24,6 +24,7 @@ pub(super) type Saboteur = Arc<dyn Fn(Delivery) -> Vec<Delivery> + Send + Sync>;
 pub(super) struct Network {
     saboteur: Saboteur,
     time: Duration,
+    lingering: bool,
 }
 
 impl Network {
@@ -31,23 +32,29 @@ impl Network {
         Self {
             saboteur: Arc::new(|delivery| vec![delivery]),
             time: Duration::from_secs(120),
+            lingering: false,
         }
     }
 
     /// A network that misbehaves, with a deadline short enough for a test.
-    #[allow(dead_code)]
     pub(super) fn sabotaged(
         saboteur: impl Fn(Delivery) -> Vec<Delivery> + Send + Sync + 'static,
     ) -> Self {
         Self {
             saboteur: Arc::new(saboteur),
             time: Duration::from_secs(20),
+            lingering: false,
         }
     }
 
-    #[allow(dead_code)]
     pub(super) fn deadline(mut self, time: Duration) -> Self {
         self.time = time;
+        self
+    }
+
+    /// Peers that have ended stay connected and silent, as processes do.
+    pub(super) fn lingering(mut self) -> Self {
+        self.lingering = true;
         self
     }
 
@@ -68,10 +75,16 @@ impl Network {
             .into_iter()
             .map(|(me, inbox)| SimulatedLink {
                 me,
-                peers: senders.clone(),
+                // Not to itself: a party whose peers have all ended must not wait for ever.
+                peers: senders
+                    .iter()
+                    .filter(|(peer, _)| **peer != me)
+                    .map(|(peer, sender)| (*peer, sender.clone()))
+                    .collect(),
                 inbox,
                 saboteur: Arc::clone(&self.saboteur),
                 deadline: Instant::now() + self.time,
+                lingering: self.lingering,
             })
             .collect();
         drop(senders);
@@ -98,19 +111,13 @@ pub(super) struct SimulatedLink {
     inbox: Receiver<Incoming>,
     saboteur: Saboteur,
     deadline: Instant,
+    lingering: bool,
 }
 
 impl Link for SimulatedLink {
     fn send(&mut self, message: Outgoing) -> Result<(), LinkError> {
         let (kind, recipients): (Kind, Vec<PartyIndex>) = match message.recipient {
-            Recipient::All => (
-                Kind::Broadcast,
-                self.peers
-                    .keys()
-                    .copied()
-                    .filter(|p| *p != self.me)
-                    .collect(),
-            ),
+            Recipient::All => (Kind::Broadcast, self.peers.keys().copied().collect()),
             Recipient::One(to) => (Kind::P2p, vec![to]),
         };
         for to in recipients {
@@ -139,6 +146,7 @@ impl Link for SimulatedLink {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.inbox.recv_timeout(left).map_err(|error| match error {
             RecvTimeoutError::Timeout => LinkError::Deadline,
+            RecvTimeoutError::Disconnected if self.lingering => LinkError::Deadline,
             RecvTimeoutError::Disconnected => LinkError::Closed,
         })
     }
