@@ -103,10 +103,11 @@ fn generate_one(cancel: &Cancel) -> Result<Integer, PrimesError> {
         if divisible || !is_prime(&half) {
             continue;
         }
-        half <<= 1;
-        half += 1;
-        if is_prime(&half) {
-            return Ok(half);
+        // Big integers: they grow, they do not overflow.
+        #[allow(clippy::arithmetic_side_effects)]
+        let prime = (half.clone() << 1_u32) + 1_u8;
+        if is_prime(&prime) {
+            return Ok(prime);
         }
     }
     Err(PrimesError::Cancelled)

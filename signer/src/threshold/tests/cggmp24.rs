@@ -263,18 +263,18 @@ fn alter(body: &mut [u8], field: &str, occurrence: usize) {
 
 #[test]
 fn a_false_proof_while_presigning_names_its_sender() {
-    let alterations: [(u16, fn(&mut Vec<u8>)); 4] = [
-        // Of the two range proofs of round 2 the library overlooks either one, if the other holds.
-        (2, |body| alter(body, "z3", 0)),
-        (2, |body| alter(body, "z3", 1)),
-        (4, |body| alter(body, "z3", 0)),
-        (4, |body| alter(body, "z3", 1)),
-    ];
-    for (number, (round, corrupt)) in alterations.into_iter().enumerate() {
+    // Of the two range proofs of round 2 the library overlooks either one, if the other holds.
+    let first: fn(&mut Vec<u8>) = |body| alter(body, "z3", 0);
+    let second: fn(&mut Vec<u8>) = |body| alter(body, "z3", 1);
+    for (round, corrupt) in [(2, first), (2, second), (4, first), (4, second)] {
         for fault in presign_faults(round, corrupt) {
-            assert_eq!(fault.proven_culprit(), Some(CHEAT), "{number}: {fault}");
+            assert_eq!(
+                fault.proven_culprit(),
+                Some(CHEAT),
+                "round {round}: {fault}"
+            );
             let expected = matches!(fault.reason, FaultReason::InvalidContribution { .. });
-            assert!(expected, "{number}: {fault}");
+            assert!(expected, "round {round}: {fault}");
         }
     }
 }
