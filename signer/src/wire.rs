@@ -28,6 +28,8 @@ pub mod path {
     pub const RECORDS: &str = "/v1/records";
     /// POST [`PresignInvitation`](super::PresignInvitation) from a peer (nodes only): take part in filling a pool.
     pub const PRESIGN: &str = "/peer/v1/presign";
+    /// POST [`PushEntries`](super::PushEntries) from a peer (nodes only), answered by [`EntriesKnown`](super::EntriesKnown).
+    pub const ENTRIES: &str = "/peer/v1/entries";
     /// POST: binary frames from a peer (nodes only).
     pub const FRAMES: &str = "/peer/v1/frames";
 }
@@ -254,9 +256,34 @@ pub struct PresignInvitation {
     pub key: KeyId,
     /// The derivation path.
     pub path: countersign_policy::DerivationPath,
-    /// The signer set, in ascending order.
+    /// The signer set, in ascending order; its first member invites.
     pub signers: Vec<MemberId>,
+    /// The name of the group's auxiliary data to use.
+    pub auxiliary: String,
 }
+
+/// A peer pushes its ledger entries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushEntries {
+    /// The sender's ledger entries that the recipient lacks, oldest first; at most 1,000.
+    pub entries: Vec<Envelope>,
+    /// The last entry of the recipient's ledger that the sender holds durably.
+    pub known: u64,
+}
+
+/// How far the recipient knows the sender's ledger now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntriesKnown {
+    /// The last entry held durably.
+    pub known: u64,
+}
+
+/// Nothing more to say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {}
 
 /// A node's records, newest first. They move into the transparency log when that arrives.
 #[derive(Debug, Clone, Serialize, Deserialize)]

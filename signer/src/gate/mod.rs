@@ -1,28 +1,21 @@
-//! The gate: the only way to a key.
+//! The gate: the only way to a key (I2).
+//!
+//! ```text
+//! Prepare --admit--> Admitted --reserve--> ReservedSpend --(receipts agreed, confirms)--> Released
+//! ```
+//!
+//! Each arrow is one function here, each box a type that only its arrow can build. A backend takes a [`Released`], so
+//! there is no way to use a share around these checks. The [`Released`] of a ceremony's test signature comes from
+//! [`TestSpend`], which makes the preimage itself: it can be no transaction (I8).
 
-use crate::threshold::{Digest, ExecutionId};
+mod admission;
+mod receipts;
+mod released;
+mod spend;
+#[cfg(test)]
+mod tests;
 
-/// Proof that the gate released one digest for one execution. Only the gate makes it; whoever uses a share demands it.
-#[derive(Debug)]
-pub struct Released {
-    digest: Digest,
-    execution: ExecutionId,
-}
-
-impl Released {
-    /// For the gate alone, after all of its checks.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) fn new(digest: Digest, execution: ExecutionId) -> Self {
-        Self { digest, execution }
-    }
-
-    /// What may be signed.
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// The execution it may be signed in.
-    pub fn execution(&self) -> &ExecutionId {
-        &self.execution
-    }
-}
+pub use admission::{Admitted, admit};
+pub use receipts::{AgreedReceipts, agree, check_confirm, receipts_hash};
+pub use released::{Released, TestSpend};
+pub use spend::{ReservedSpend, reserve, store_fault};

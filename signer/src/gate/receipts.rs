@@ -1,0 +1,108 @@
+//! Agreement: every participant holds the same receipts, and says where its ledger stands after it saw them.
+
+use countersign_policy::bundle::ActiveBundle;
+use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Verified};
+use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol};
+
+use crate::threshold::ExecutionId;
+use crate::wire::{Problem, ProblemCode};
+
+/// One receipt of each participant, all over the same terms. Built by [`agree`] alone.
+#[derive(Debug)]
+pub struct AgreedReceipts {
+    hash: Hash,
+    receipts: Vec<Verified<Receipt>>,
+}
+
+/// Checks that there is exactly one receipt of each participant, in order, and that all agree in every shared field
+/// with what this node itself agreed to.
+///
+/// # Errors
+/// [`ProblemCode::Receipts`] or [`ProblemCode::Statement`], naming the receipt at fault.
+pub fn agree(
+    bundle: &ActiveBundle,
+    terms: &SessionTerms,
+    me: &MemberId,
+    own: Hash,
+    envelopes: &[Envelope],
+) -> Result<AgreedReceipts, Problem> {
+    let refuse = |detail: String| ProblemCode::Receipts.problem(detail);
+    if envelopes.len() != terms.participants.len() {
+        return Err(refuse(format!("{} receipts for {} participants", envelopes.len(), terms.participants.len())));
+    }
+    let mut receipts = Vec::with_capacity(envelopes.len());
+    for (participant, envelope) in terms.participants.iter().zip(envelopes) {
+        let receipt: Verified<Receipt> = bundle
+            .directory()
+            .open(envelope)
+            .map_err(|e| ProblemCode::Statement.problem(format!("the receipt of {participant}: {e}")))?;
+        if receipt.issuer() != participant {
+            return Err(refuse(format!("the receipt in the place of {participant} is by {}", receipt.issuer())));
+        }
+        if receipt.body().terms != *terms {
+            return Err(refuse(format!("{participant} agreed to other terms than this node: the coordinator split the signers")));
+        }
+        if participant == me && receipt.digest() != own {
+            return Err(refuse("the receipt shown as this node's own is another one".to_owned()));
+        }
+        receipts.push(receipt);
+    }
+    let hash = receipts_hash(receipts.iter().map(Verified::digest));
+    Ok(AgreedReceipts { hash, receipts })
+}
+
+/// The hash that confirms carry: over the receipts' digests in the participants' order.
+pub fn receipts_hash(digests: impl Iterator<Item = Hash>) -> Hash {
+    let digests: Vec<Hash> = digests.collect();
+    let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
+    Hash::derive("countersign/receipts/v1", &parts)
+}
+
+impl AgreedReceipts {
+    /// The hash over all receipts.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// The receipts in the participants' order.
+    pub fn receipts(&self) -> &[Verified<Receipt>] {
+        &self.receipts
+    }
+
+    /// The execution id: protocol, key, epoch, attempt and the ordered receipts. Epoch is the ceremony's transcript.
+    pub fn execution(&self, protocol: Protocol, key: &KeyId, epoch: Hash, attempt: u32) -> ExecutionId {
+        let attempt = attempt.to_be_bytes();
+        ExecutionId::derive(
+            "countersign/execution/sign/v1",
+            [protocol.as_str().as_bytes(), key.as_str().as_bytes(), epoch.as_bytes(), &attempt, self.hash.as_bytes()],
+        )
+    }
+}
+
+/// Checks a peer's confirm: by that peer, for this session, over the same receipts.
+///
+/// # Errors
+/// [`ProblemCode::Statement`] (blames the peer), or [`ProblemCode::Receipts`] without blame when the peer saw other
+/// receipts: then a coordinator split the signers.
+pub fn check_confirm(
+    bundle: &ActiveBundle,
+    peer: &MemberId,
+    session: Hash,
+    receipts: Hash,
+    envelope: &Envelope,
+) -> Result<Verified<Confirm>, Problem> {
+    let blame = |detail: String| {
+        let mut problem = ProblemCode::Statement.problem(detail);
+        problem.culprits.push(peer.clone());
+        problem
+    };
+    let confirm: Verified<Confirm> =
+        bundle.directory().open(envelope).map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
+    if confirm.issuer() != peer || confirm.body().session != session {
+        return Err(blame(format!("{peer} sent a confirm by {} for session {}", confirm.issuer(), confirm.body().session)));
+    }
+    if confirm.body().receipts != receipts {
+        return Err(ProblemCode::Receipts.problem(format!("{peer} was given other receipts than this node: no share leaves")));
+    }
+    Ok(confirm)
+}

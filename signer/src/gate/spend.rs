@@ -1,0 +1,165 @@
+//! From an admitted request to a reservation, and from a reservation to the release of a share.
+
+use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Statement, Verified};
+use countersign_policy::{Envelope, Hash, IdentityKey, Timestamp};
+use rand_core::OsRng;
+
+use super::admission::Admitted;
+use super::receipts::AgreedReceipts;
+use super::released::Released;
+use crate::store::{AbortRefusal, OpError, ReleaseRefusal, ReserveRefusal, Store, StoreError};
+use crate::threshold::{HashAlgorithm, Preimage};
+use crate::wire::{Problem, ProblemCode};
+
+/// A spend that this node durably set aside (I5). Built by [`reserve`] alone.
+#[derive(Debug)]
+pub struct ReservedSpend {
+    admitted: Admitted,
+    terms: SessionTerms,
+    receipt: Envelope,
+    receipt_digest: Hash,
+}
+
+/// Appends the reservation to the ledger, and only then makes the receipt.
+///
+/// # Errors
+/// A refusal of the ledger (nonce, external id, stop, open session), or a store fault: then no receipt exists.
+pub async fn reserve(store: &Store, identity: &IdentityKey, admitted: Admitted, now: Timestamp) -> Result<ReservedSpend, Problem> {
+    let terms = admitted.terms();
+    let position = match store.reserve(admitted.reservation(), now).await {
+        Ok(position) => position,
+        Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+        Err(OpError::Refused(refusal)) => return Err(refused_reservation(&refusal)),
+    };
+    let statement = Statement::new(
+        admitted.bundle().directory().genesis(),
+        store.node().clone(),
+        now,
+        admitted.authorization().statement().expires_at.max(now.plus_seconds(1)),
+        Receipt { terms: terms.clone(), ledger_sequence: position.sequence, ledger_head: position.head },
+        &mut OsRng,
+    );
+    let receipt = statement.sign(identity).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+    let receipt_digest = receipt.digest();
+    Ok(ReservedSpend { admitted, terms, receipt, receipt_digest })
+}
+
+impl ReservedSpend {
+    /// What was admitted.
+    pub fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    /// What all participants must agree on.
+    pub fn terms(&self) -> &SessionTerms {
+        &self.terms
+    }
+
+    /// This node's receipt.
+    pub fn receipt(&self) -> &Envelope {
+        &self.receipt
+    }
+
+    /// Its digest.
+    pub fn receipt_digest(&self) -> Hash {
+        self.receipt_digest
+    }
+
+    /// The bytes to sign, as decoded and re-encoded (I4), with their hash function.
+    pub fn preimage(&self) -> Preimage {
+        let transaction = self.admitted.facts().transaction();
+        let algorithm = match transaction.hash_algorithm() {
+            countersign_policy::HashAlgorithm::Keccak256 => HashAlgorithm::Keccak256,
+            countersign_policy::HashAlgorithm::Sha256 => HashAlgorithm::Sha256,
+            countersign_policy::HashAlgorithm::Ed25519Message => HashAlgorithm::Ed25519Message,
+        };
+        Preimage::new(algorithm, transaction.preimage().to_vec())
+    }
+
+    /// The last gate: all receipts agree, every other participant confirmed, the time is not over and the bundle is
+    /// still the active one. The ledger then re-checks nonces, external ids, stops and aborts over the union of what
+    /// all participants know, and writes `released` durably (it excludes `aborted` for ever). Only then is there a
+    /// [`Released`].
+    ///
+    /// # Errors
+    /// A [`Problem`]; no share may leave, and the caller aborts the session.
+    pub async fn release(
+        &self,
+        store: &Store,
+        agreed: &AgreedReceipts,
+        confirms: &[Verified<Confirm>],
+        active_bundle: Hash,
+        now: Timestamp,
+    ) -> Result<Released, Problem> {
+        let refuse = |code: ProblemCode, detail: String| Err(code.problem(detail));
+        let others = self.terms.participants.iter().filter(|p| *p != store.node());
+        for participant in others {
+            let confirmed = confirms.iter().any(|c| {
+                c.issuer() == participant && c.body().session == self.terms.session && c.body().receipts == agreed.hash()
+            });
+            if !confirmed {
+                return refuse(ProblemCode::Receipts, format!("{participant} did not confirm this session's receipts"));
+            }
+        }
+        if active_bundle != self.terms.bundle {
+            return refuse(ProblemCode::Bundle, format!("the policy changed to {active_bundle} since the reservation"));
+        }
+        let authorization = self.admitted.authorization();
+        if let Err(error) = authorization.require_unexpired_strictly(now) {
+            return refuse(ProblemCode::Authorization, error.to_string());
+        }
+        if let Err(error) = self.admitted.request().require_current(now, self.admitted.bundle().skew_seconds()) {
+            return refuse(ProblemCode::Policy, error.to_string());
+        }
+        match store.release(self.terms.session, now).await {
+            Ok(_) => {}
+            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+            Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
+        }
+        let key = self.admitted.key();
+        let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
+        Ok(Released::new(*self.preimage().digest(), execution))
+    }
+
+    /// Excludes a release for ever. Whether it came too late is in the answer.
+    ///
+    /// # Errors
+    /// A store fault.
+    pub async fn abort(&self, store: &Store, reason: &str, now: Timestamp) -> Result<bool, Problem> {
+        match store.abort(self.terms.session, reason, now).await {
+            Ok(_) => Ok(true),
+            Err(OpError::Refused(AbortRefusal::Released | AbortRefusal::Unknown)) => Ok(false),
+            Err(OpError::Failed(fault)) => Err(store_fault(&fault)),
+        }
+    }
+}
+
+/// A fault of the store as an answer to the outside, which learns nothing about files.
+pub fn store_fault(fault: &StoreError) -> Problem {
+    tracing::error!(error = %fault, "the store failed");
+    ProblemCode::Internal.problem("this node's store failed; it signs nothing until an operator looked at it")
+}
+
+fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
+    let code = match refusal {
+        ReserveRefusal::NonceUsed | ReserveRefusal::SessionExists { .. } | ReserveRefusal::DigestsChanged => ProblemCode::Authorization,
+        ReserveRefusal::Stopped { .. } => ProblemCode::StoppedRequest,
+        ReserveRefusal::ExternalIdBound { .. } | ReserveRefusal::DigestReserved { .. } => ProblemCode::ExternalId,
+        ReserveRefusal::PresignatureBurnt => ProblemCode::Presignature,
+        ReserveRefusal::SessionOpen { .. } => ProblemCode::Busy,
+    };
+    code.problem(refusal.to_string())
+}
+
+fn refused_release(refusal: &ReleaseRefusal) -> Problem {
+    let code = match refusal {
+        ReleaseRefusal::Stopped { .. } => ProblemCode::StoppedRequest,
+        ReleaseRefusal::ExternalIdContested { .. } => ProblemCode::ExternalId,
+        ReleaseRefusal::NonceContested { .. } => ProblemCode::Authorization,
+        ReleaseRefusal::Unknown
+        | ReleaseRefusal::AlreadyReleased
+        | ReleaseRefusal::Aborted
+        | ReleaseRefusal::PeerAborted { .. } => ProblemCode::Aborted,
+    };
+    code.problem(refusal.to_string())
+}

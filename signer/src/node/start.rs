@@ -1,0 +1,218 @@
+//! Starting and stopping a node.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use countersign_policy::Envelope;
+
+use super::bundles::FollowedChain;
+use super::config::NodeConfig;
+use super::service::{Service, router};
+use crate::ceremony::Ceremonies;
+use crate::clock::now;
+use crate::files::{read_identity_key, read_secret_file};
+use crate::net::{ClientLimits, NodeClient, PeerNetwork, Server, ServerLimits, TlsIdentity};
+use crate::session::{Engine, EngineParts, PoolFiller, ShareCache};
+use crate::store::{PassphraseKek, Store, StoreOptions};
+use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
+use crate::wire::{EntriesKnown, PushEntries, path};
+
+/// Why a node does not start. The text says what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    service: Arc<Service>,
+    server: Server,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+fn failed(what: &str) -> impl Fn(&dyn std::error::Error) -> StartError + '_ {
+    move |error| {
+        let mut text = format!("{what}: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        StartError(text)
+    }
+}
+
+fn read(file: &std::path::Path) -> Result<String, StartError> {
+    std::fs::read_to_string(file).map_err(|e| StartError(format!("cannot read {}: {e}", file.display())))
+}
+
+impl Node {
+    /// Opens the store, verifies the bundle chain from the pinned genesis, aborts what an earlier process left open
+    /// (I10), and listens.
+    ///
+    /// # Errors
+    /// [`StartError`] with the file or setting at fault.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let identity = Arc::new(read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?);
+        let genesis: Envelope = serde_json::from_str(&read(&config.genesis_file)?).map_err(|e| failed("genesis bundle")(&e))?;
+        let store = open_store(&config, &identity).await?;
+        let chain = FollowedChain::open(&store, &genesis, config.genesis_hash).await.map_err(|e| failed("policy bundle")(&e))?;
+        let bundle = chain.handle();
+        let active = bundle.current();
+        let keys = active.member(&config.node).map(|m| m.keys.as_slice()).unwrap_or_default();
+        if !keys.iter().any(|k| k.public_key == identity.public()) {
+            return Err(StartError(format!(
+                "the policy bundle gives {} no key {}: wrong identity file, or wrong node id in the configuration",
+                config.node,
+                identity.public()
+            )));
+        }
+        for open in store.open_sessions().await.map_err(|e| failed("store")(&e))? {
+            store.abort(open.session, "the node restarted", now()).await.map_err(|e| failed("store")(&e))?;
+        }
+        let tls = tls_identity(&config)?;
+        let clients = clients(&config, &tls, &bundle)?;
+        let peers = PeerNetwork::start(config.node.clone(), clients);
+        let r = config.resources;
+        let workers = Workers::start(
+            LaneLimits { threads: r.signing_threads, queue: r.max_sessions },
+            LaneLimits { threads: r.background_threads, queue: 256 },
+        );
+        let watermarks = Watermarks { low: config.presignatures.low, high: config.presignatures.high };
+        let engine = Arc::new(Engine::new(EngineParts {
+            me: config.node.clone(),
+            identity,
+            bundle: bundle.clone(),
+            store,
+            peers: peers.clone(),
+            workers: Arc::new(workers.map_err(|e| failed("threads")(&e))?),
+            pool: Arc::new(PresignaturePool::new(watermarks, config.presignatures.capacity)),
+            shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
+            resources: r,
+            presignatures: config.presignatures,
+        }));
+        let ceremonies = Ceremonies::start_up(Arc::clone(&engine)).await.map_err(|e| failed("ceremonies")(&e))?;
+        let filler = PoolFiller::new(Arc::clone(&engine));
+        let service = Arc::new(Service { engine, ceremonies, filler, chain });
+        let routes = router(Arc::clone(&service)).merge(peers.router());
+        let server = Server::bind(config.listen, &tls, bundle, routes, ServerLimits::default())
+            .await
+            .map_err(|e| failed("listening")(&e))?;
+        let tasks = background(&service);
+        tracing::info!(node = %config.node, address = %server.local_address(), "the node is ready");
+        Ok(Self { service, server, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.local_address()
+    }
+
+    /// What it answers from.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Accepts nothing more, lets running calls end, and closes the store.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.server.shutdown().await;
+        self.service.engine.parts().store.close().await;
+    }
+}
+
+async fn open_store(config: &NodeConfig, identity: &Arc<countersign_policy::IdentityKey>) -> Result<Store, StartError> {
+    std::fs::create_dir_all(&config.data_dir).map_err(|e| failed("data folder")(&e))?;
+    let kek = PassphraseKek::from_file(&config.passphrase_file).map_err(|e| failed("passphrase")(&e))?;
+    let options = StoreOptions::new(config.data_dir.join("signer.sqlite"), config.node.clone(), config.genesis_hash);
+    Store::open(&options, Arc::clone(identity), &kek).await.map_err(|e| failed("store")(&e))
+}
+
+fn tls_identity(config: &NodeConfig) -> Result<TlsIdentity, StartError> {
+    let certificate = read(&config.tls_certificate_file)?;
+    let key = read_secret_file(&config.tls_key_file).map_err(|e| failed("TLS key")(&e))?;
+    let key = std::str::from_utf8(&key).map_err(|e| failed("TLS key")(&e))?;
+    TlsIdentity::from_pem(&certificate, key, &read(&config.tls_ca_file)?).map_err(|e| failed("TLS identity")(&e))
+}
+
+fn clients(
+    config: &NodeConfig,
+    tls: &TlsIdentity,
+    bundle: &crate::net::BundleHandle,
+) -> Result<BTreeMap<countersign_policy::MemberId, NodeClient>, StartError> {
+    let mut clients = BTreeMap::new();
+    for (peer, url) in &config.peers {
+        let client = NodeClient::new(peer.clone(), url, tls, bundle.clone(), ClientLimits::default());
+        clients.insert(peer.clone(), client.map_err(|e| failed("peer")(&e))?);
+    }
+    Ok(clients)
+}
+
+/// How often the ledger is pushed to peers that lack entries.
+const PUSH_INTERVAL: Duration = Duration::from_millis(500);
+/// How often expired sessions are ended.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle node looks at its pools.
+const FILL_INTERVAL: Duration = Duration::from_millis(300);
+/// For one push.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Entries in one push.
+const PUSH_ENTRIES: usize = 500;
+
+fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
+    let sweeper = Arc::clone(service);
+    let sweep = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            sweeper.engine.sweep().await;
+        }
+    });
+    let filling = Arc::clone(service);
+    let fill = tokio::spawn(async move {
+        loop {
+            if !filling.filler.fill().await {
+                tokio::time::sleep(FILL_INTERVAL).await;
+            }
+        }
+    });
+    let mut tasks = vec![sweep, fill];
+    let members: Vec<_> = service.engine.parts().peers.members().cloned().collect();
+    for peer in members {
+        let pushing = Arc::clone(service);
+        tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PUSH_INTERVAL).await;
+                if let Err(error) = push(&pushing, &peer).await {
+                    tracing::debug!(%peer, error, "the ledger was not pushed");
+                }
+            }
+        }));
+    }
+    tasks
+}
+
+/// Pushes what a peer lacks of this node's ledger, so that confirms stay short and no peer falls behind.
+async fn push(service: &Service, peer: &countersign_policy::MemberId) -> Result<(), String> {
+    let parts = service.engine.parts();
+    let client = parts.peers.client(peer).ok_or("no address")?;
+    loop {
+        let entries = parts.store.entries_for(peer, PUSH_ENTRIES).await.map_err(|e| e.to_string())?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let known = parts.store.peer_position(peer).map_err(|e| e.to_string())?.known.sequence;
+        let before = parts.store.peer_position(peer).map_err(|e| e.to_string())?.acknowledged;
+        let call = PushEntries { entries, known };
+        let answer: EntriesKnown = client.post_json(path::ENTRIES, &call, PUSH_TIMEOUT).await.map_err(|e| e.to_string())?;
+        parts.store.acknowledged(peer, answer.known).await.map_err(|e| e.to_string())?;
+        if answer.known <= before {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What a node says about itself.
+
+use std::collections::BTreeMap;
+
+use countersign_policy::bundle::KeyState;
+
+use super::service::Service;
+use crate::clock::now;
+use crate::gate::store_fault;
+use crate::wire::{HeldKey, NodeStatus, PeerState, Problem};
+
+/// The status of this node.
+pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
+    let parts = service.engine.parts();
+    let bundle = parts.bundle.current();
+    let head = parts.store.head().map_err(|e| store_fault(&e))?;
+    let bans = parts.store.bans().await.map_err(|e| store_fault(&e))?;
+    let mut keys: Vec<HeldKey> = Vec::new();
+    for share in parts.store.shares().await.map_err(|e| store_fault(&e))? {
+        if keys.iter().any(|k| k.key == share.key) {
+            continue;
+        }
+        let active = bundle.key(&share.key).is_some_and(|k| k.state == KeyState::Active);
+        let banned = bans.iter().filter(|b| b.key == share.key).map(|b| b.peer.clone()).collect();
+        keys.push(HeldKey { key: share.key, protocol: share.protocol, active, banned });
+    }
+    let peer_states = parts.peers.members().map(|member| {
+        let client = parts.peers.client(member);
+        let connected = client.is_some_and(|c| c.is_connected());
+        let last_seen = client.and_then(|c| c.last_seen());
+        (member.clone(), PeerState { connected, last_seen })
+    });
+    let pool = parts.pool.status();
+    let background = BTreeMap::from([
+        ("presignatures ready".to_owned(), pool.ready.to_string()),
+        ("background jobs waiting".to_owned(), parts.workers.waiting(crate::threshold::Lane::Background).to_string()),
+    ]);
+    Ok(NodeStatus {
+        node: parts.me.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        now: now(),
+        genesis: bundle.directory().genesis(),
+        bundle: bundle.digest(),
+        bundle_version: bundle.content().version,
+        ledger_sequence: head.sequence,
+        ledger_head: head.head,
+        keys,
+        peers: peer_states.collect(),
+        background,
+    })
+}

@@ -1,0 +1,189 @@
+//! Steps 5 and 6 of DESIGN section 4: tell the peers which receipts this node saw and where its ledger stands, hear
+//! the same from all of them, and take in what they know.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use countersign_policy::statement::{Confirm, Statement, Verified};
+use countersign_policy::{Envelope, Hash, MemberId};
+use rand_core::OsRng;
+
+use super::engine::EngineParts;
+use super::table::Session;
+use crate::clock::now;
+use crate::gate::{AgreedReceipts, check_confirm, store_fault};
+use crate::net::{Channel, ChannelEvent, FrameKind, PeerLink};
+use crate::store::OpError;
+use crate::threshold::{Outgoing, Recipient};
+use crate::wire::{Problem, ProblemCode};
+
+/// What a node sends its peers once it holds all receipts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmMessage {
+    /// The confirm statement.
+    pub confirm: Envelope,
+    /// The sender's ledger entries that the recipient lacks, oldest first.
+    pub entries: Vec<Envelope>,
+    /// The last entry of the recipient's ledger that the sender holds durably.
+    pub known: u64,
+}
+
+/// The largest confirm message, in bytes: 1,000 ledger entries fit.
+const MAX_CONFIRM: usize = 4 << 20;
+/// Ledger entries in one confirm. Peers that lack more are brought up to date in the background first.
+const MAX_ENTRIES: usize = 1000;
+
+/// All other participants confirmed; the link carries the protocol from here on.
+pub struct Confirmed {
+    /// One verified confirm of each other participant.
+    pub confirms: Vec<Verified<Confirm>>,
+    /// The protocol's view of the channel.
+    pub link: PeerLink,
+}
+
+/// Sends this node's confirm and its first protocol messages, and waits for the confirms of all others.
+///
+/// # Errors
+/// Whoever did not confirm in time is named as missing, whoever sent something wrong as culprit. Receipts that differ
+/// end without blame: then a coordinator split the signers.
+pub async fn confirm(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    first: Vec<Outgoing>,
+    timeout: Duration,
+) -> Result<Confirmed, Problem> {
+    let spend = session.spend();
+    let terms = spend.terms();
+    let key = spend.admitted().key();
+    let execution = agreed.execution(key.protocol, &key.id, key.transcript, terms.attempt);
+    let execution = Hash::from_bytes(*execution.as_bytes());
+    let others: BTreeSet<MemberId> = terms.participants.iter().filter(|p| **p != parts.me).cloned().collect();
+    let deadline = Instant::now().checked_add(timeout).unwrap_or_else(Instant::now);
+    let mut channel = parts
+        .peers
+        .open_channel(terms.session, execution, others.clone(), deadline)
+        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+    send_own(parts, session, agreed, &channel, &others).await?;
+    for message in first {
+        send_protocol(&channel, &key.nodes, message)?;
+    }
+    let mut missing = others.clone();
+    let mut confirms = Vec::with_capacity(others.len());
+    let mut early = Vec::new();
+    while !missing.is_empty() {
+        match channel.recv().await {
+            ChannelEvent::Frame(frame) if frame.kind == FrameKind::Confirm => {
+                if missing.remove(&frame.from) {
+                    confirms.push(take_confirm(parts, session, agreed, &frame.from, &frame.body).await?);
+                }
+            }
+            ChannelEvent::Frame(frame) => early.push(frame),
+            ChannelEvent::ExecutionMismatch { peer } => {
+                return Err(ProblemCode::Receipts.problem(format!("{peer} runs another execution of this session: no share leaves")));
+            }
+            ChannelEvent::Equivocation { peer } => {
+                let mut problem = ProblemCode::Protocol.problem(format!("{peer} sent two different messages for one round"));
+                problem.culprits.push(peer);
+                return Err(problem);
+            }
+            ChannelEvent::Deadline | ChannelEvent::Closed => {
+                let mut problem = ProblemCode::Timeout.problem("not every participant confirmed in time");
+                problem.missing = missing.into_iter().collect();
+                return Err(problem);
+            }
+        }
+    }
+    let link = PeerLink::new(channel, key.nodes.clone(), early);
+    Ok(Confirmed { confirms, link })
+}
+
+async fn send_own(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    channel: &Channel,
+    others: &BTreeSet<MemberId>,
+) -> Result<(), Problem> {
+    let bundle = session.spend().admitted().bundle();
+    // The head *now*, after every receipt is there: any two quorums share a node whose entries this includes.
+    let head = parts.store.head().map_err(|e| store_fault(&e))?;
+    let body = Confirm {
+        session: session.spend().terms().session,
+        receipts: agreed.hash(),
+        ledger_sequence: head.sequence,
+        ledger_head: head.head,
+    };
+    let at = now();
+    let statement = Statement::new(bundle.directory().genesis(), parts.me.clone(), at, at.plus_seconds(600), body, &mut OsRng);
+    let confirm = statement.sign(&parts.identity).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+    for peer in others {
+        let position = parts.store.peer_position(peer).map_err(|e| store_fault(&e))?;
+        let mut entries = parts.store.entries_for(peer, MAX_ENTRIES).await.map_err(|e| store_fault(&e))?;
+        // Entries that became durable after the head was read belong to the next confirm.
+        let beyond = head.sequence.saturating_sub(position.acknowledged);
+        entries.truncate(usize::try_from(beyond).unwrap_or(usize::MAX));
+        let message = ConfirmMessage { confirm: confirm.clone(), entries, known: position.known.sequence };
+        let bytes = serde_json::to_vec(&message).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+        channel.send(peer, 0, FrameKind::Confirm, bytes).map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Checks a peer's confirm and takes its ledger entries in, up to the head that it states.
+async fn take_confirm(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    peer: &MemberId,
+    bytes: &[u8],
+) -> Result<Verified<Confirm>, Problem> {
+    let blame = |detail: String| {
+        let mut problem = ProblemCode::Protocol.problem(detail);
+        problem.culprits.push(peer.clone());
+        problem
+    };
+    if bytes.len() > MAX_CONFIRM {
+        return Err(blame(format!("the confirm of {peer} has {} bytes", bytes.len())));
+    }
+    let message: ConfirmMessage = serde_json::from_slice(bytes).map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
+    let bundle = session.spend().admitted().bundle();
+    let confirm = check_confirm(bundle, peer, session.spend().terms().session, agreed.hash(), &message.confirm)?;
+    let stated = confirm.body();
+    let known = match parts.store.ingest(peer, message.entries, bundle.directory()).await {
+        Ok(known) => known,
+        Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+        Err(OpError::Refused(refusal)) => return Err(blame(refusal.to_string())),
+    };
+    if known.sequence < stated.ledger_sequence {
+        // What the peer believed us to have is more than we have: it sends the rest in the background.
+        return Err(ProblemCode::Busy.problem(format!(
+            "this node holds {peer}'s ledger up to entry {}, the confirm is about entry {}; try again",
+            known.sequence, stated.ledger_sequence
+        )));
+    }
+    if known.sequence == stated.ledger_sequence && known.head != stated.ledger_head {
+        return Err(blame(format!("{peer} states another ledger head than its entries give")));
+    }
+    parts.store.acknowledged(peer, message.known).await.map_err(|e| store_fault(&e))?;
+    Ok(confirm)
+}
+
+fn send_protocol(channel: &Channel, nodes: &[MemberId], message: Outgoing) -> Result<(), Problem> {
+    let failed = |e: crate::net::ChannelError| ProblemCode::Busy.problem(e.to_string());
+    match message.recipient {
+        Recipient::All => {
+            for peer in channel.peers() {
+                channel.send(peer, message.round, FrameKind::Broadcast, message.body.clone()).map_err(failed)?;
+            }
+            Ok(())
+        }
+        Recipient::One(index) => match nodes.get(index.position()) {
+            Some(peer) => channel.send(peer, message.round, FrameKind::PointToPoint, message.body).map_err(failed),
+            None => Err(ProblemCode::Internal.problem("a protocol message for a party that does not exist")),
+        },
+    }
+}

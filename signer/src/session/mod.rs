@@ -1,0 +1,15 @@
+//! Signing sessions: what happens between `prepare` and a signature (DESIGN section 4).
+//!
+//! A session lives in memory only (I10). The ledger remembers that it existed; after a restart every session that was
+//! still open is aborted, and nothing of it can be resumed.
+
+mod engine;
+mod exchange;
+mod presign;
+mod shares;
+mod table;
+
+pub(crate) use engine::{indexes, names};
+pub use engine::{Engine, EngineParts};
+pub use presign::PoolFiller;
+pub use shares::ShareCache;
