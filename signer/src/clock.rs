@@ -6,7 +6,9 @@ use countersign_policy::Timestamp;
 
 /// The present. A clock before 1970 reads as 1970, at which everything is "not yet valid" and nothing is signed (I6).
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis());
     Timestamp::from_millis(i64::try_from(since).unwrap_or(0))
 }
 

@@ -10,10 +10,13 @@
     )
 )]
 
+pub mod ceremony;
+pub mod clock;
 pub mod files;
 pub mod gate;
 pub mod net;
 pub mod node;
+pub mod session;
 pub mod store;
 pub mod threshold;
 pub mod wire;

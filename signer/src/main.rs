@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use countersign_signer::node::{Node, NodeConfig};
+use countersign_signer::node::{self, NodeConfig};
 
 /// A signer node: holds key shares, checks everything itself, and takes part in signatures.
 #[derive(Debug, Parser)]
@@ -13,16 +13,30 @@ struct Arguments {
     /// The node's configuration (TOML).
     #[arg(long)]
     config: PathBuf,
+    /// Create the node's store and stop. Once in a node's life, before its first start.
+    #[arg(long)]
+    create_store: bool,
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    if !arguments.create_store {
+        return Ok(node::run(&arguments.config).await?);
+    }
+    node::create_store(&NodeConfig::load(&arguments.config)?).await?;
+    eprintln!("the store was created; start the node without --create-store");
+    Ok(())
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
-    match countersign_signer::node::run(&arguments.config).await {
+    match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("countersign-signer: {error}");

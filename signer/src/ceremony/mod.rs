@@ -16,5 +16,6 @@ mod phases;
 mod run;
 
 pub(crate) use auxiliary::{group_name, held as held_auxiliary, load as load_auxiliary};
+pub(crate) use phases::link;
 pub use run::Ceremonies;
 pub(crate) use run::on_worker;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord, Role};
-use countersign_policy::statement::{Authorization, Reservation, SessionTerms, SignRequest, Verified};
+use countersign_policy::statement::{
+    Authorization, Reservation, SessionTerms, SignRequest, Verified,
+};
 use countersign_policy::{Decision, Facts, Hash, MemberId, Outcome, Timestamp, decide};
 
 use crate::wire::{Prepare, Problem, ProblemCode};
@@ -25,15 +27,24 @@ pub struct Admitted {
 ///
 /// # Errors
 /// A [`Problem`] that says which check refused, and why. Nothing was changed.
-pub fn admit(bundle: &Arc<ActiveBundle>, me: &MemberId, call: &Prepare, now: Timestamp) -> Result<Admitted, Problem> {
+pub fn admit(
+    bundle: &Arc<ActiveBundle>,
+    me: &MemberId,
+    call: &Prepare,
+    now: Timestamp,
+) -> Result<Admitted, Problem> {
     let authorization = open_authorization(bundle, me, call, now)?;
-    let request: Verified<SignRequest> =
-        bundle.directory().open(&call.request).map_err(|e| ProblemCode::Statement.problem(explain("the sign request", &e)))?;
+    let request: Verified<SignRequest> = bundle
+        .directory()
+        .open(&call.request)
+        .map_err(|e| ProblemCode::Statement.problem(explain("the sign request", &e)))?;
     let body = authorization.body();
     if body.request != request.digest() {
-        return Err(ProblemCode::Authorization.problem("the authorization is for another sign request than the one sent along"));
+        return Err(ProblemCode::Authorization
+            .problem("the authorization is for another sign request than the one sent along"));
     }
-    let facts = Facts::establish(bundle, request.body()).map_err(|e| ProblemCode::Transaction.problem(e.to_string()))?;
+    let facts = Facts::establish(bundle, request.body())
+        .map_err(|e| ProblemCode::Transaction.problem(e.to_string()))?;
     let decision = decide(bundle, &request, &facts, now);
     if decision.outcome != Outcome::Allow {
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
@@ -48,12 +59,21 @@ pub fn admit(bundle: &Arc<ActiveBundle>, me: &MemberId, call: &Prepare, now: Tim
         )));
     }
     if !body.approvals.is_empty() || !call.approvals.is_empty() {
-        return Err(ProblemCode::Authorization.problem("this version of the policy asks for no approvals; none may be attached"));
+        return Err(ProblemCode::Authorization
+            .problem("this version of the policy asks for no approvals; none may be attached"));
     }
     let key = bundle.key(&request.body().key).cloned();
-    let key = key.ok_or_else(|| ProblemCode::Transaction.problem("the policy bundle has no such key"))?;
+    let key =
+        key.ok_or_else(|| ProblemCode::Transaction.problem("the policy bundle has no such key"))?;
     check_participants(&key, me, &body.participants)?;
-    Ok(Admitted { bundle: Arc::clone(bundle), authorization, request, facts, key, decision })
+    Ok(Admitted {
+        bundle: Arc::clone(bundle),
+        authorization,
+        request,
+        facts,
+        key,
+        decision,
+    })
 }
 
 fn open_authorization(
@@ -68,15 +88,24 @@ fn open_authorization(
         .open(&call.authorization)
         .map_err(|e| ProblemCode::Statement.problem(explain("the authorization", &e)))?;
     if !bundle.has_role(authorization.issuer(), Role::Coordinator) {
-        return Err(refuse(format!("{} is no coordinator", authorization.issuer())));
+        return Err(refuse(format!(
+            "{} is no coordinator",
+            authorization.issuer()
+        )));
     }
-    authorization.require_current(now, bundle.skew_seconds()).map_err(|e| refuse(e.to_string()))?;
+    authorization
+        .require_current(now, bundle.skew_seconds())
+        .map_err(|e| refuse(e.to_string()))?;
     // A late authorization is refused by a strict clock, so that nothing starts that cannot be finished in its life.
-    authorization.require_unexpired_strictly(now).map_err(|e| refuse(e.to_string()))?;
+    authorization
+        .require_unexpired_strictly(now)
+        .map_err(|e| refuse(e.to_string()))?;
     let statement = authorization.statement();
     let bound = bundle.content().timing.max_authorization_life_seconds;
     if statement.expires_at > statement.issued_at.plus_seconds(bound) {
-        return Err(refuse(format!("it lives longer than the {bound} s the bundle allows")));
+        return Err(refuse(format!(
+            "it lives longer than the {bound} s the bundle allows"
+        )));
     }
     if statement.body.bundle != bundle.digest() {
         return Err(ProblemCode::Bundle.problem(format!(
@@ -91,13 +120,25 @@ fn open_authorization(
     Ok(authorization)
 }
 
-fn check_participants(key: &KeyRecord, me: &MemberId, participants: &[MemberId]) -> Result<(), Problem> {
+fn check_participants(
+    key: &KeyRecord,
+    me: &MemberId,
+    participants: &[MemberId],
+) -> Result<(), Problem> {
     let refuse = |detail: String| ProblemCode::Authorization.problem(detail);
     if participants.len() != usize::from(key.threshold) {
-        return Err(refuse(format!("{} participants are named, key {} needs exactly {}", participants.len(), key.id, key.threshold)));
+        return Err(refuse(format!(
+            "{} participants are named, key {} needs exactly {}",
+            participants.len(),
+            key.id,
+            key.threshold
+        )));
     }
     if let Some(stranger) = participants.iter().find(|p| !key.nodes.contains(p)) {
-        return Err(refuse(format!("{stranger} holds no share of key {}", key.id)));
+        return Err(refuse(format!(
+            "{stranger} holds no share of key {}",
+            key.id
+        )));
     }
     if !key.nodes.contains(me) {
         return Err(refuse(format!("{me} holds no share of key {}", key.id)));

@@ -12,8 +12,6 @@ mod admission;
 mod receipts;
 mod released;
 mod spend;
-#[cfg(test)]
-mod tests;
 
 pub use admission::{Admitted, admit};
 pub use receipts::{AgreedReceipts, agree, check_confirm, receipts_hash};

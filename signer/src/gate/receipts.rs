@@ -28,22 +28,32 @@ pub fn agree(
 ) -> Result<AgreedReceipts, Problem> {
     let refuse = |detail: String| ProblemCode::Receipts.problem(detail);
     if envelopes.len() != terms.participants.len() {
-        return Err(refuse(format!("{} receipts for {} participants", envelopes.len(), terms.participants.len())));
+        return Err(refuse(format!(
+            "{} receipts for {} participants",
+            envelopes.len(),
+            terms.participants.len()
+        )));
     }
     let mut receipts = Vec::with_capacity(envelopes.len());
     for (participant, envelope) in terms.participants.iter().zip(envelopes) {
-        let receipt: Verified<Receipt> = bundle
-            .directory()
-            .open(envelope)
-            .map_err(|e| ProblemCode::Statement.problem(format!("the receipt of {participant}: {e}")))?;
+        let receipt: Verified<Receipt> = bundle.directory().open(envelope).map_err(|e| {
+            ProblemCode::Statement.problem(format!("the receipt of {participant}: {e}"))
+        })?;
         if receipt.issuer() != participant {
-            return Err(refuse(format!("the receipt in the place of {participant} is by {}", receipt.issuer())));
+            return Err(refuse(format!(
+                "the receipt in the place of {participant} is by {}",
+                receipt.issuer()
+            )));
         }
         if receipt.body().terms != *terms {
-            return Err(refuse(format!("{participant} agreed to other terms than this node: the coordinator split the signers")));
+            return Err(refuse(format!(
+                "{participant} agreed to other terms than this node: the coordinator split the signers"
+            )));
         }
         if participant == me && receipt.digest() != own {
-            return Err(refuse("the receipt shown as this node's own is another one".to_owned()));
+            return Err(refuse(
+                "the receipt shown as this node's own is another one".to_owned(),
+            ));
         }
         receipts.push(receipt);
     }
@@ -70,11 +80,23 @@ impl AgreedReceipts {
     }
 
     /// The execution id: protocol, key, epoch, attempt and the ordered receipts. Epoch is the ceremony's transcript.
-    pub fn execution(&self, protocol: Protocol, key: &KeyId, epoch: Hash, attempt: u32) -> ExecutionId {
+    pub fn execution(
+        &self,
+        protocol: Protocol,
+        key: &KeyId,
+        epoch: Hash,
+        attempt: u32,
+    ) -> ExecutionId {
         let attempt = attempt.to_be_bytes();
         ExecutionId::derive(
             "countersign/execution/sign/v1",
-            [protocol.as_str().as_bytes(), key.as_str().as_bytes(), epoch.as_bytes(), &attempt, self.hash.as_bytes()],
+            [
+                protocol.as_str().as_bytes(),
+                key.as_str().as_bytes(),
+                epoch.as_bytes(),
+                &attempt,
+                self.hash.as_bytes(),
+            ],
         )
     }
 }
@@ -96,13 +118,21 @@ pub fn check_confirm(
         problem.culprits.push(peer.clone());
         problem
     };
-    let confirm: Verified<Confirm> =
-        bundle.directory().open(envelope).map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
+    let confirm: Verified<Confirm> = bundle
+        .directory()
+        .open(envelope)
+        .map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
     if confirm.issuer() != peer || confirm.body().session != session {
-        return Err(blame(format!("{peer} sent a confirm by {} for session {}", confirm.issuer(), confirm.body().session)));
+        return Err(blame(format!(
+            "{peer} sent a confirm by {} for session {}",
+            confirm.issuer(),
+            confirm.body().session
+        )));
     }
     if confirm.body().receipts != receipts {
-        return Err(ProblemCode::Receipts.problem(format!("{peer} was given other receipts than this node: no share leaves")));
+        return Err(ProblemCode::Receipts.problem(format!(
+            "{peer} was given other receipts than this node: no share leaves"
+        )));
     }
     Ok(confirm)
 }

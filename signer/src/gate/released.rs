@@ -47,10 +47,20 @@ impl TestSpend {
     /// The test of one signer set at the end of a ceremony.
     pub fn new(protocol: Protocol, ceremony: Hash, key: &KeyId, signers: &[MemberId]) -> Self {
         let message = KeyCeremony::test_message(ceremony, key, signers);
-        let algorithm = if protocol.is_secp256k1() { HashAlgorithm::Sha256 } else { HashAlgorithm::Ed25519Message };
+        let algorithm = if protocol.is_secp256k1() {
+            HashAlgorithm::Sha256
+        } else {
+            HashAlgorithm::Ed25519Message
+        };
         let preimage = Preimage::new(algorithm, message);
-        let execution = ExecutionId::derive("countersign/execution/key-test/v1", [ceremony.as_bytes().as_slice(), preimage.digest()]);
-        Self { preimage, execution }
+        let execution = ExecutionId::derive(
+            "countersign/execution/key-test/v1",
+            [ceremony.as_bytes().as_slice(), preimage.digest()],
+        );
+        Self {
+            preimage,
+            execution,
+        }
     }
 
     /// What is signed.

@@ -24,7 +24,12 @@ pub struct ReservedSpend {
 ///
 /// # Errors
 /// A refusal of the ledger (nonce, external id, stop, open session), or a store fault: then no receipt exists.
-pub async fn reserve(store: &Store, identity: &IdentityKey, admitted: Admitted, now: Timestamp) -> Result<ReservedSpend, Problem> {
+pub async fn reserve(
+    store: &Store,
+    identity: &IdentityKey,
+    admitted: Admitted,
+    now: Timestamp,
+) -> Result<ReservedSpend, Problem> {
     let terms = admitted.terms();
     let position = match store.reserve(admitted.reservation(), now).await {
         Ok(position) => position,
@@ -35,13 +40,28 @@ pub async fn reserve(store: &Store, identity: &IdentityKey, admitted: Admitted, 
         admitted.bundle().directory().genesis(),
         store.node().clone(),
         now,
-        admitted.authorization().statement().expires_at.max(now.plus_seconds(1)),
-        Receipt { terms: terms.clone(), ledger_sequence: position.sequence, ledger_head: position.head },
+        admitted
+            .authorization()
+            .statement()
+            .expires_at
+            .max(now.plus_seconds(1)),
+        Receipt {
+            terms: terms.clone(),
+            ledger_sequence: position.sequence,
+            ledger_head: position.head,
+        },
         &mut OsRng,
     );
-    let receipt = statement.sign(identity).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+    let receipt = statement
+        .sign(identity)
+        .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
     let receipt_digest = receipt.digest();
-    Ok(ReservedSpend { admitted, terms, receipt, receipt_digest })
+    Ok(ReservedSpend {
+        admitted,
+        terms,
+        receipt,
+        receipt_digest,
+    })
 }
 
 impl ReservedSpend {
@@ -92,23 +112,39 @@ impl ReservedSpend {
         now: Timestamp,
     ) -> Result<Released, Problem> {
         let refuse = |code: ProblemCode, detail: String| Err(code.problem(detail));
-        let others = self.terms.participants.iter().filter(|p| *p != store.node());
+        let others = self
+            .terms
+            .participants
+            .iter()
+            .filter(|p| *p != store.node());
         for participant in others {
             let confirmed = confirms.iter().any(|c| {
-                c.issuer() == participant && c.body().session == self.terms.session && c.body().receipts == agreed.hash()
+                c.issuer() == participant
+                    && c.body().session == self.terms.session
+                    && c.body().receipts == agreed.hash()
             });
             if !confirmed {
-                return refuse(ProblemCode::Receipts, format!("{participant} did not confirm this session's receipts"));
+                return refuse(
+                    ProblemCode::Receipts,
+                    format!("{participant} did not confirm this session's receipts"),
+                );
             }
         }
         if active_bundle != self.terms.bundle {
-            return refuse(ProblemCode::Bundle, format!("the policy changed to {active_bundle} since the reservation"));
+            return refuse(
+                ProblemCode::Bundle,
+                format!("the policy changed to {active_bundle} since the reservation"),
+            );
         }
         let authorization = self.admitted.authorization();
         if let Err(error) = authorization.require_unexpired_strictly(now) {
             return refuse(ProblemCode::Authorization, error.to_string());
         }
-        if let Err(error) = self.admitted.request().require_current(now, self.admitted.bundle().skew_seconds()) {
+        if let Err(error) = self
+            .admitted
+            .request()
+            .require_current(now, self.admitted.bundle().skew_seconds())
+        {
             return refuse(ProblemCode::Policy, error.to_string());
         }
         match store.release(self.terms.session, now).await {
@@ -125,7 +161,12 @@ impl ReservedSpend {
     ///
     /// # Errors
     /// A store fault.
-    pub async fn abort(&self, store: &Store, reason: &str, now: Timestamp) -> Result<bool, Problem> {
+    pub async fn abort(
+        &self,
+        store: &Store,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, Problem> {
         match store.abort(self.terms.session, reason, now).await {
             Ok(_) => Ok(true),
             Err(OpError::Refused(AbortRefusal::Released | AbortRefusal::Unknown)) => Ok(false),
@@ -137,14 +178,19 @@ impl ReservedSpend {
 /// A fault of the store as an answer to the outside, which learns nothing about files.
 pub fn store_fault(fault: &StoreError) -> Problem {
     tracing::error!(error = %fault, "the store failed");
-    ProblemCode::Internal.problem("this node's store failed; it signs nothing until an operator looked at it")
+    ProblemCode::Internal
+        .problem("this node's store failed; it signs nothing until an operator looked at it")
 }
 
 fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
     let code = match refusal {
-        ReserveRefusal::NonceUsed | ReserveRefusal::SessionExists { .. } | ReserveRefusal::DigestsChanged => ProblemCode::Authorization,
+        ReserveRefusal::NonceUsed
+        | ReserveRefusal::SessionExists { .. }
+        | ReserveRefusal::DigestsChanged => ProblemCode::Authorization,
         ReserveRefusal::Stopped { .. } => ProblemCode::StoppedRequest,
-        ReserveRefusal::ExternalIdBound { .. } | ReserveRefusal::DigestReserved { .. } => ProblemCode::ExternalId,
+        ReserveRefusal::ExternalIdBound { .. } | ReserveRefusal::DigestReserved { .. } => {
+            ProblemCode::ExternalId
+        }
         ReserveRefusal::PresignatureBurnt => ProblemCode::Presignature,
         ReserveRefusal::SessionOpen { .. } => ProblemCode::Busy,
     };

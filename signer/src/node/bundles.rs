@@ -28,7 +28,8 @@ impl FollowedChain {
     /// # Errors
     /// When a stored bundle does not verify: the store was changed, or the genesis hash is another.
     pub async fn open(store: &Store, genesis: &Envelope, pinned: Hash) -> Result<Self, Problem> {
-        let refuse = |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
+        let refuse =
+            |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
         let mut chain = BundleChain::from_genesis(genesis, pinned).map_err(refuse)?;
         let stored = store.bundles().await.map_err(|e| store_fault(&e))?;
         if stored.is_empty() {
@@ -36,14 +37,18 @@ impl FollowedChain {
         }
         for (i, envelope) in stored.iter().enumerate() {
             if i == 0 && envelope.digest() != pinned {
-                return Err(ProblemCode::Bundle.problem("the store follows another genesis than the configuration pins"));
+                return Err(ProblemCode::Bundle
+                    .problem("the store follows another genesis than the configuration pins"));
             }
             if i > 0 {
                 chain.append(envelope, now()).map_err(refuse)?;
             }
         }
         let handle = BundleHandle::new(chain.active().clone());
-        Ok(Self { chain: Mutex::new(chain), handle })
+        Ok(Self {
+            chain: Mutex::new(chain),
+            handle,
+        })
     }
 
     /// Where to read the newest bundle.
@@ -58,7 +63,11 @@ impl FollowedChain {
         Bundles {
             active: active.digest(),
             version: active.content().version,
-            chain: chain.links().iter().map(|link| link.envelope().clone()).collect(),
+            chain: chain
+                .links()
+                .iter()
+                .map(|link| link.envelope().clone())
+                .collect(),
         }
     }
 
@@ -67,14 +76,21 @@ impl FollowedChain {
     /// # Errors
     /// A fork, gap or rollback; missing signatures; a new key whose transcripts are incomplete or differ from what this
     /// node itself signed.
-    pub async fn submit(&self, parts: &EngineParts, call: SubmitBundle) -> Result<BundleAck, Problem> {
+    pub async fn submit(
+        &self,
+        parts: &EngineParts,
+        call: SubmitBundle,
+    ) -> Result<BundleAck, Problem> {
         let mut chain = self.chain.lock().await;
         let digest = call.bundle.digest();
         if chain.active().digest() == digest {
             return Ok(acknowledge(parts, chain.active()));
         }
-        let refuse = |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
-        let next = chain.verify_successor(&call.bundle, now()).map_err(refuse)?;
+        let refuse =
+            |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
+        let next = chain
+            .verify_successor(&call.bundle, now())
+            .map_err(refuse)?;
         for key in &next.content().keys {
             if chain.active().key(&key.id).is_none() {
                 check_new_key(parts, chain.active(), key, &call.transcripts).await?;
@@ -90,7 +106,11 @@ impl FollowedChain {
 }
 
 fn acknowledge(parts: &EngineParts, bundle: &ActiveBundle) -> BundleAck {
-    BundleAck { node: parts.me.clone(), bundle: bundle.digest(), version: bundle.content().version }
+    BundleAck {
+        node: parts.me.clone(),
+        bundle: bundle.digest(),
+        version: bundle.content().version,
+    }
 }
 
 async fn accept(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
@@ -103,28 +123,54 @@ async fn accept(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
 
 /// A key enters with the same transcript signed by every one of its nodes; this node's own is compared with what it
 /// stored at the ceremony.
-async fn check_new_key(parts: &EngineParts, active: &ActiveBundle, key: &KeyRecord, envelopes: &[Envelope]) -> Result<(), Problem> {
+async fn check_new_key(
+    parts: &EngineParts,
+    active: &ActiveBundle,
+    key: &KeyRecord,
+    envelopes: &[Envelope],
+) -> Result<(), Problem> {
     let refuse = |what: String| ProblemCode::Bundle.problem(format!("new key {}: {what}", key.id));
     let mut signed = BTreeSet::new();
     for envelope in envelopes {
-        let Ok(transcript) = active.directory().open::<CeremonyTranscript>(envelope) else { continue };
-        let hash = transcript.body().content_hash().map_err(|e| refuse(e.to_string()))?;
+        let Ok(transcript) = active.directory().open::<CeremonyTranscript>(envelope) else {
+            continue;
+        };
+        let hash = transcript
+            .body()
+            .content_hash()
+            .map_err(|e| refuse(e.to_string()))?;
         if hash == key.transcript && agrees(&transcript, key) {
             signed.insert(transcript.issuer().clone());
         }
     }
     if let Some(absent) = key.nodes.iter().find(|n| !signed.contains(n)) {
-        return Err(refuse(format!("there is no transcript signed by {absent} that agrees with the bundle")));
+        return Err(refuse(format!(
+            "there is no transcript signed by {absent} that agrees with the bundle"
+        )));
     }
     if !key.nodes.contains(&parts.me) {
         return Ok(());
     }
-    let own = parts.store.ceremonies().await.map_err(|e| store_fault(&e))?;
-    let mine = own.iter().filter_map(|c| c.transcript.as_ref()).any(|envelope| {
-        let opened = active.directory().open::<CeremonyTranscript>(envelope);
-        opened.is_ok_and(|t| *t.issuer() == parts.me && t.body().content_hash().is_ok_and(|h| h == key.transcript))
-    });
-    if mine { Ok(()) } else { Err(refuse("this node took part in no such ceremony".to_owned())) }
+    let own = parts
+        .store
+        .ceremonies()
+        .await
+        .map_err(|e| store_fault(&e))?;
+    let mine = own
+        .iter()
+        .filter_map(|c| c.transcript.as_ref())
+        .any(|envelope| {
+            let opened = active.directory().open::<CeremonyTranscript>(envelope);
+            opened.is_ok_and(|t| {
+                *t.issuer() == parts.me
+                    && t.body().content_hash().is_ok_and(|h| h == key.transcript)
+            })
+        });
+    if mine {
+        Ok(())
+    } else {
+        Err(refuse("this node took part in no such ceremony".to_owned()))
+    }
 }
 
 fn agrees(transcript: &Verified<CeremonyTranscript>, key: &KeyRecord) -> bool {

@@ -9,4 +9,4 @@ mod status;
 pub use bundles::FollowedChain;
 pub use config::{ConfigError, NodeConfig, PresignatureConfig, ResourceConfig};
 pub use service::Service;
-pub use start::{Node, StartError};
+pub use start::{Node, StartError, create_store, run};

@@ -20,7 +20,8 @@ use crate::net::PeerIdentity;
 use crate::session::{Engine, PoolFiller};
 use crate::store::OpError;
 use crate::wire::{
-    Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem, ProblemCode, PushEntries, Records, path,
+    Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem,
+    ProblemCode, PushEntries, Records, path,
 };
 
 /// Everything the API answers from.
@@ -62,9 +63,15 @@ struct Refusal(Problem);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response()
     }
 }
 
@@ -80,7 +87,10 @@ fn require(caller: &PeerIdentity, role: Role) -> Result<(), Refusal> {
     if caller.has_role(role) {
         return Ok(());
     }
-    Err(Refusal(ProblemCode::Forbidden.problem(format!("{} does not have the role this path demands", caller.member()))))
+    Err(Refusal(ProblemCode::Forbidden.problem(format!(
+        "{} does not have the role this path demands",
+        &caller.member
+    ))))
 }
 
 /// Runs an operation and records a refusal with its reason.
@@ -94,7 +104,10 @@ async fn recorded<T: Serialize>(
         Ok(answer) => Ok(Json(answer)),
         Err(problem) => {
             tracing::warn!(operation, subject, %problem, "refused");
-            service.engine.record(operation, &subject, "refused", &problem).await;
+            service
+                .engine
+                .record(operation, &subject, "refused", &problem)
+                .await;
             Err(Refusal(problem))
         }
     }
@@ -103,27 +116,43 @@ async fn recorded<T: Serialize>(
 type Caller = Extension<PeerIdentity>;
 type Shared = State<Arc<Service>>;
 
-async fn prepare(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<crate::wire::Prepared> {
+async fn prepare(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::Prepared> {
     let call: crate::wire::Prepare = take(&caller, Role::Coordinator, &body)?;
     let subject = call.request.digest().to_string();
     let result = s.engine.prepare(call).await;
     recorded(&s, "prepare", subject, result).await
 }
 
-async fn sign(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<crate::wire::Signed> {
+async fn sign(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::Signed> {
     let call: crate::wire::Sign = take(&caller, Role::Coordinator, &body)?;
     // The engine records how a session ends; a refusal of the call itself is not a session's end.
     s.engine.sign(call).await.map(Json).map_err(Refusal)
 }
 
-async fn stop(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<crate::wire::Stopped> {
+async fn stop(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::Stopped> {
     let call: crate::wire::Stop = take(&caller, Role::Coordinator, &body)?;
     let subject = call.request.digest().to_string();
     let result = s.engine.stop(call).await;
     recorded(&s, "stop", subject, result).await
 }
 
-async fn submit_bundle(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<crate::wire::BundleAck> {
+async fn submit_bundle(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::BundleAck> {
     let call: crate::wire::SubmitBundle = take(&caller, Role::Coordinator, &body)?;
     let subject = call.bundle.digest().to_string();
     let result = s.chain.submit(s.engine.parts(), call).await;
@@ -134,7 +163,11 @@ async fn bundles(State(s): Shared) -> Json<Bundles> {
     Json(s.chain.show().await)
 }
 
-async fn start_ceremony(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<CeremonyStatus> {
+async fn start_ceremony(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<CeremonyStatus> {
     let call: crate::wire::StartCeremony = take(&caller, Role::Coordinator, &body)?;
     let subject = call.order.digest().to_string();
     let result = s.ceremonies.start(call).await;
@@ -142,9 +175,13 @@ async fn start_ceremony(State(s): Shared, Extension(caller): Caller, body: axum:
 }
 
 async fn ceremony(State(s): Shared, Path(digest): Path<String>) -> Answer<CeremonyStatus> {
-    let digest: Hash = digest.parse().map_err(|_| Refusal(ProblemCode::Malformed.problem("a ceremony is named by its order's digest")))?;
+    let digest: Hash = digest.parse().map_err(|_| {
+        Refusal(ProblemCode::Malformed.problem("a ceremony is named by its order's digest"))
+    })?;
     let found = s.ceremonies.status(digest).await.map_err(Refusal)?;
-    found.map(Json).ok_or_else(|| Refusal(ProblemCode::NotFound.problem("this node knows no such ceremony")))
+    found
+        .map(Json)
+        .ok_or_else(|| Refusal(ProblemCode::NotFound.problem("this node knows no such ceremony")))
 }
 
 async fn node_status(State(s): Shared) -> Answer<NodeStatus> {
@@ -163,31 +200,58 @@ struct RecordsQuery {
 
 async fn records(State(s): Shared, Query(query): Query<RecordsQuery>) -> Answer<Records> {
     let limit = query.limit.unwrap_or(100).min(1000);
-    let records = s.engine.parts().store.records(limit).await.map_err(|e| Refusal(crate::gate::store_fault(&e)))?;
+    let records = s
+        .engine
+        .parts()
+        .store
+        .records(limit)
+        .await
+        .map_err(|e| Refusal(crate::gate::store_fault(&e)))?;
     Ok(Json(Records { records }))
 }
 
-async fn presign(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<crate::wire::Accepted> {
+async fn presign(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::Accepted> {
     let call: PresignInvitation = take(&caller, Role::Node, &body)?;
-    s.filler.join(caller.member(), call).await.map(Json).map_err(Refusal)
+    s.filler
+        .join(&caller.member, call)
+        .await
+        .map(Json)
+        .map_err(Refusal)
 }
 
-async fn entries(State(s): Shared, Extension(caller): Caller, body: axum::body::Bytes) -> Answer<EntriesKnown> {
+async fn entries(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<EntriesKnown> {
     let call: PushEntries = take(&caller, Role::Node, &body)?;
     let parts = s.engine.parts();
     let bundle = parts.bundle.current();
-    let result = match parts.store.ingest(caller.member(), call.entries, bundle.directory()).await {
-        Ok(_) => match parts.store.acknowledged(caller.member(), call.known).await {
-            Ok(()) => parts.store.peer_position(caller.member()).map(|p| EntriesKnown { known: p.known.sequence }),
+    let result = match parts
+        .store
+        .ingest(&caller.member, call.entries, bundle.directory())
+        .await
+    {
+        Ok(_) => match parts.store.acknowledged(&caller.member, call.known).await {
+            Ok(()) => parts
+                .store
+                .peer_position(&caller.member)
+                .map(|p| EntriesKnown {
+                    known: p.known.sequence,
+                }),
             Err(fault) => Err(fault),
         }
         .map_err(|fault| crate::gate::store_fault(&fault)),
         Err(OpError::Failed(fault)) => Err(crate::gate::store_fault(&fault)),
         Err(OpError::Refused(refusal)) => {
             let mut problem = ProblemCode::Protocol.problem(refusal.to_string());
-            problem.culprits.push(caller.member().clone());
+            problem.culprits.push(caller.member.clone());
             Err(problem)
         }
     };
-    recorded(&s, "peer", caller.member().to_string(), result).await
+    recorded(&s, "peer", caller.member.to_string(), result).await
 }

@@ -1,6 +1,5 @@
 //! Starting and stopping a node.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use super::service::{Service, router};
 use crate::ceremony::Ceremonies;
 use crate::clock::now;
 use crate::files::{read_identity_key, read_secret_file};
-use crate::net::{ClientLimits, NodeClient, PeerNetwork, Server, ServerLimits, TlsIdentity};
+use crate::net::{ClientLimits, NodeClient, PeerLimits, PeerNetwork, Server, ServerLimits, TlsIdentity};
 use crate::session::{Engine, EngineParts, PoolFiller, ShareCache};
-use crate::store::{PassphraseKek, Store, StoreOptions};
+use crate::store::{OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
 use crate::wire::{EntriesKnown, PushEntries, path};
 
@@ -47,7 +46,8 @@ fn failed(what: &str) -> impl Fn(&dyn std::error::Error) -> StartError + '_ {
 }
 
 fn read(file: &std::path::Path) -> Result<String, StartError> {
-    std::fs::read_to_string(file).map_err(|e| StartError(format!("cannot read {}: {e}", file.display())))
+    std::fs::read_to_string(file)
+        .map_err(|e| StartError(format!("cannot read {}: {e}", file.display())))
 }
 
 impl Node {
@@ -57,13 +57,21 @@ impl Node {
     /// # Errors
     /// [`StartError`] with the file or setting at fault.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
-        let identity = Arc::new(read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?);
-        let genesis: Envelope = serde_json::from_str(&read(&config.genesis_file)?).map_err(|e| failed("genesis bundle")(&e))?;
-        let store = open_store(&config, &identity).await?;
-        let chain = FollowedChain::open(&store, &genesis, config.genesis_hash).await.map_err(|e| failed("policy bundle")(&e))?;
+        let identity = Arc::new(
+            read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?,
+        );
+        let genesis: Envelope = serde_json::from_str(&read(&config.genesis_file)?)
+            .map_err(|e| failed("genesis bundle")(&e))?;
+        let store = open_store(&config, &identity, OpenMode::Existing).await?;
+        let chain = FollowedChain::open(&store, &genesis, config.genesis_hash)
+            .await
+            .map_err(|e| failed("policy bundle")(&e))?;
         let bundle = chain.handle();
         let active = bundle.current();
-        let keys = active.member(&config.node).map(|m| m.keys.as_slice()).unwrap_or_default();
+        let keys = active
+            .member(&config.node)
+            .map(|m| m.keys.as_slice())
+            .unwrap_or_default();
         if !keys.iter().any(|k| k.public_key == identity.public()) {
             return Err(StartError(format!(
                 "the policy bundle gives {} no key {}: wrong identity file, or wrong node id in the configuration",
@@ -71,18 +79,34 @@ impl Node {
                 identity.public()
             )));
         }
-        for open in store.open_sessions().await.map_err(|e| failed("store")(&e))? {
-            store.abort(open.session, "the node restarted", now()).await.map_err(|e| failed("store")(&e))?;
+        for open in store
+            .open_sessions()
+            .await
+            .map_err(|e| failed("store")(&e))?
+        {
+            store
+                .abort(open.session, "the node restarted", now())
+                .await
+                .map_err(|e| failed("store")(&e))?;
         }
         let tls = tls_identity(&config)?;
         let clients = clients(&config, &tls, &bundle)?;
-        let peers = PeerNetwork::start(config.node.clone(), clients);
+        let peers = PeerNetwork::start(config.node.clone(), clients, PeerLimits::default());
         let r = config.resources;
         let workers = Workers::start(
-            LaneLimits { threads: r.signing_threads, queue: r.max_sessions },
-            LaneLimits { threads: r.background_threads, queue: 256 },
+            LaneLimits {
+                threads: r.signing_threads,
+                queue: r.max_sessions,
+            },
+            LaneLimits {
+                threads: r.background_threads,
+                queue: 256,
+            },
         );
-        let watermarks = Watermarks { low: config.presignatures.low, high: config.presignatures.high };
+        let watermarks = Watermarks {
+            low: config.presignatures.low,
+            high: config.presignatures.high,
+        };
         let engine = Arc::new(Engine::new(EngineParts {
             me: config.node.clone(),
             identity,
@@ -90,21 +114,35 @@ impl Node {
             store,
             peers: peers.clone(),
             workers: Arc::new(workers.map_err(|e| failed("threads")(&e))?),
-            pool: Arc::new(PresignaturePool::new(watermarks, config.presignatures.capacity)),
+            pool: Arc::new(PresignaturePool::new(
+                watermarks,
+                config.presignatures.capacity,
+            )),
             shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
             resources: r,
             presignatures: config.presignatures,
         }));
-        let ceremonies = Ceremonies::start_up(Arc::clone(&engine)).await.map_err(|e| failed("ceremonies")(&e))?;
+        let ceremonies = Ceremonies::start_up(Arc::clone(&engine))
+            .await
+            .map_err(|e| failed("ceremonies")(&e))?;
         let filler = PoolFiller::new(Arc::clone(&engine));
-        let service = Arc::new(Service { engine, ceremonies, filler, chain });
+        let service = Arc::new(Service {
+            engine,
+            ceremonies,
+            filler,
+            chain,
+        });
         let routes = router(Arc::clone(&service)).merge(peers.router());
         let server = Server::bind(config.listen, &tls, bundle, routes, ServerLimits::default())
             .await
             .map_err(|e| failed("listening")(&e))?;
         let tasks = background(&service);
         tracing::info!(node = %config.node, address = %server.local_address(), "the node is ready");
-        Ok(Self { service, server, tasks })
+        Ok(Self {
+            service,
+            server,
+            tasks,
+        })
     }
 
     /// Where it listens.
@@ -127,29 +165,65 @@ impl Node {
     }
 }
 
-async fn open_store(config: &NodeConfig, identity: &Arc<countersign_policy::IdentityKey>) -> Result<Store, StartError> {
+/// Creates a new node's store, before its first start. A node whose store is gone must never begin again from nothing:
+/// it would have forgotten what it signed. So this refuses when there is a store, and a start refuses when there is none.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn create_store(config: &NodeConfig) -> Result<(), StartError> {
+    let identity = Arc::new(
+        read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?,
+    );
+    open_store(config, &identity, OpenMode::CreateNew)
+        .await?
+        .close()
+        .await;
+    Ok(())
+}
+
+async fn open_store(
+    config: &NodeConfig,
+    identity: &Arc<countersign_policy::IdentityKey>,
+    mode: OpenMode,
+) -> Result<Store, StartError> {
     std::fs::create_dir_all(&config.data_dir).map_err(|e| failed("data folder")(&e))?;
-    let kek = PassphraseKek::from_file(&config.passphrase_file).map_err(|e| failed("passphrase")(&e))?;
-    let options = StoreOptions::new(config.data_dir.join("signer.sqlite"), config.node.clone(), config.genesis_hash);
-    Store::open(&options, Arc::clone(identity), &kek).await.map_err(|e| failed("store")(&e))
+    let kek =
+        PassphraseKek::from_file(&config.passphrase_file).map_err(|e| failed("passphrase")(&e))?;
+    let path = config.data_dir.join("signer.sqlite");
+    let options = StoreOptions {
+        path,
+        node: config.node.clone(),
+        genesis: config.genesis_hash,
+        mode,
+    };
+    Store::open(&options, Arc::clone(identity), &kek)
+        .await
+        .map_err(|e| failed("store")(&e))
 }
 
 fn tls_identity(config: &NodeConfig) -> Result<TlsIdentity, StartError> {
     let certificate = read(&config.tls_certificate_file)?;
     let key = read_secret_file(&config.tls_key_file).map_err(|e| failed("TLS key")(&e))?;
     let key = std::str::from_utf8(&key).map_err(|e| failed("TLS key")(&e))?;
-    TlsIdentity::from_pem(&certificate, key, &read(&config.tls_ca_file)?).map_err(|e| failed("TLS identity")(&e))
+    TlsIdentity::from_pem(&certificate, key, &read(&config.tls_ca_file)?)
+        .map_err(|e| failed("TLS identity")(&e))
 }
 
 fn clients(
     config: &NodeConfig,
     tls: &TlsIdentity,
     bundle: &crate::net::BundleHandle,
-) -> Result<BTreeMap<countersign_policy::MemberId, NodeClient>, StartError> {
-    let mut clients = BTreeMap::new();
+) -> Result<Vec<NodeClient>, StartError> {
+    let mut clients = Vec::new();
     for (peer, url) in &config.peers {
-        let client = NodeClient::new(peer.clone(), url, tls, bundle.clone(), ClientLimits::default());
-        clients.insert(peer.clone(), client.map_err(|e| failed("peer")(&e))?);
+        let client = NodeClient::new(
+            peer.clone(),
+            url,
+            tls,
+            bundle.clone(),
+            ClientLimits::default(),
+        );
+        clients.push(client.map_err(|e| failed("peer")(&e))?);
     }
     Ok(clients)
 }
@@ -182,7 +256,7 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
         }
     });
     let mut tasks = vec![sweep, fill];
-    let members: Vec<_> = service.engine.parts().peers.members().cloned().collect();
+    let members: Vec<_> = service.engine.parts().peers.peers().cloned().collect();
     for peer in members {
         let pushing = Arc::clone(service);
         tasks.push(tokio::spawn(async move {
@@ -202,17 +276,55 @@ async fn push(service: &Service, peer: &countersign_policy::MemberId) -> Result<
     let parts = service.engine.parts();
     let client = parts.peers.client(peer).ok_or("no address")?;
     loop {
-        let entries = parts.store.entries_for(peer, PUSH_ENTRIES).await.map_err(|e| e.to_string())?;
+        let entries = parts
+            .store
+            .entries_for(peer, PUSH_ENTRIES)
+            .await
+            .map_err(|e| e.to_string())?;
         if entries.is_empty() {
             return Ok(());
         }
-        let known = parts.store.peer_position(peer).map_err(|e| e.to_string())?.known.sequence;
-        let before = parts.store.peer_position(peer).map_err(|e| e.to_string())?.acknowledged;
+        let known = parts
+            .store
+            .peer_position(peer)
+            .map_err(|e| e.to_string())?
+            .known
+            .sequence;
+        let before = parts
+            .store
+            .peer_position(peer)
+            .map_err(|e| e.to_string())?
+            .acknowledged;
         let call = PushEntries { entries, known };
-        let answer: EntriesKnown = client.post_json(path::ENTRIES, &call, PUSH_TIMEOUT).await.map_err(|e| e.to_string())?;
-        parts.store.acknowledged(peer, answer.known).await.map_err(|e| e.to_string())?;
+        let answer: EntriesKnown = client
+            .post_json(path::ENTRIES, &call, PUSH_TIMEOUT)
+            .await
+            .map_err(|e| e.to_string())?;
+        parts
+            .store
+            .acknowledged(peer, answer.known)
+            .await
+            .map_err(|e| e.to_string())?;
         if answer.known <= before {
             return Ok(());
         }
     }
+}
+
+/// Runs a node from its configuration file until the process is asked to stop (SIGTERM or SIGINT).
+///
+/// # Errors
+/// [`StartError`] when it does not start.
+pub async fn run(config: &std::path::Path) -> Result<(), StartError> {
+    let config = NodeConfig::load(config).map_err(|e| failed("configuration")(&e))?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| failed("signals")(&e))?;
+    let node = Node::start(config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping");
+    node.stop().await;
+    Ok(())
 }

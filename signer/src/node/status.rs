@@ -20,20 +20,43 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
         if keys.iter().any(|k| k.key == share.key) {
             continue;
         }
-        let active = bundle.key(&share.key).is_some_and(|k| k.state == KeyState::Active);
-        let banned = bans.iter().filter(|b| b.key == share.key).map(|b| b.peer.clone()).collect();
-        keys.push(HeldKey { key: share.key, protocol: share.protocol, active, banned });
+        let active = bundle
+            .key(&share.key)
+            .is_some_and(|k| k.state == KeyState::Active);
+        let banned = bans
+            .iter()
+            .filter(|b| b.key == share.key)
+            .map(|b| b.peer.clone())
+            .collect();
+        keys.push(HeldKey {
+            key: share.key,
+            protocol: share.protocol,
+            active,
+            banned,
+        });
     }
-    let peer_states = parts.peers.members().map(|member| {
+    let peer_states = parts.peers.peers().map(|member| {
         let client = parts.peers.client(member);
         let connected = client.is_some_and(|c| c.is_connected());
         let last_seen = client.and_then(|c| c.last_seen());
-        (member.clone(), PeerState { connected, last_seen })
+        (
+            member.clone(),
+            PeerState {
+                connected,
+                last_seen,
+            },
+        )
     });
     let pool = parts.pool.status();
     let background = BTreeMap::from([
         ("presignatures ready".to_owned(), pool.ready.to_string()),
-        ("background jobs waiting".to_owned(), parts.workers.waiting(crate::threshold::Lane::Background).to_string()),
+        (
+            "background jobs waiting".to_owned(),
+            parts
+                .workers
+                .waiting(crate::threshold::Lane::Background)
+                .to_string(),
+        ),
     ]);
     Ok(NodeStatus {
         node: parts.me.clone(),

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_policy::bundle::{KeyRecord, Role};
-use countersign_policy::statement::{Cancel, SessionTerms, SignRequest, Statement, StopAck, StopOutcome, Verified};
-use countersign_policy::{Hash, IdentityKey, KeyId, MemberId, Protocol, Signature, Timestamp};
+use countersign_policy::statement::{
+    Cancel, SessionTerms, SignRequest, Statement, StopAck, StopOutcome, Verified,
+};
+use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature, Timestamp};
 use rand_core::OsRng;
 
 use super::exchange::{self, Confirmed};
@@ -18,8 +20,8 @@ use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
 use crate::store::{NewRecord, Store};
 use crate::threshold::{
-    self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material, PartyIndex, PoolKey, PresignatureId,
-    PresignaturePool, SigningContext, Workers,
+    self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material,
+    PartyIndex, PoolKey, PresignatureId, PresignaturePool, SigningContext, Workers,
 };
 use crate::wire::{Prepare, Prepared, Problem, ProblemCode, Sign, Signed, Stop, Stopped};
 
@@ -60,7 +62,11 @@ impl Engine {
     /// An engine without sessions. Sessions that an earlier process left open must have been aborted before.
     pub fn new(parts: EngineParts) -> Self {
         let table = SessionTable::new(parts.resources.max_sessions);
-        Self { parts, table, auxiliary: Mutex::default() }
+        Self {
+            parts,
+            table,
+            auxiliary: Mutex::default(),
+        }
     }
 
     /// Whether a signature is being made right now.
@@ -70,12 +76,19 @@ impl Engine {
 
     /// Auxiliary data that was loaded before; its precomputed tables are worth keeping.
     pub fn auxiliary(&self, name: &str) -> Option<Arc<LoadedAux>> {
-        self.auxiliary.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.auxiliary
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     /// Keeps loaded auxiliary data.
     pub fn keep_auxiliary(&self, name: &str, loaded: Arc<LoadedAux>) -> Arc<LoadedAux> {
-        let mut kept = self.auxiliary.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .auxiliary
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(kept.entry(name.to_owned()).or_insert(loaded))
     }
 
@@ -91,10 +104,13 @@ impl Engine {
     pub async fn prepare(self: &Arc<Self>, call: Prepare) -> Result<Prepared, Problem> {
         let session = SessionTerms::session_id(call.authorization.digest());
         if let Some(known) = self.table.get(&session) {
-            return Ok(Prepared { receipt: known.spend().receipt().clone() });
+            return Ok(Prepared {
+                receipt: known.spend().receipt().clone(),
+            });
         }
         if !self.table.has_room() {
-            return Err(ProblemCode::Busy.problem("too many sessions are open on this node; try again shortly"));
+            return Err(ProblemCode::Busy
+                .problem("too many sessions are open on this node; try again shortly"));
         }
         let at = now();
         let bundle = self.parts.bundle.current();
@@ -108,7 +124,8 @@ impl Engine {
         let presignature = self.take_presignature(&admitted)?;
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
-        self.table.insert(Arc::new(Session::new(spend, presignature)));
+        self.table
+            .insert(Arc::new(Session::new(spend, presignature)));
         Ok(Prepared { receipt })
     }
 
@@ -118,10 +135,10 @@ impl Engine {
     /// # Errors
     /// Why there is no signature, and who is to blame if that is known.
     pub async fn sign(self: &Arc<Self>, call: Sign) -> Result<Signed, Problem> {
-        let session = self
-            .table
-            .get(&call.session)
-            .ok_or_else(|| ProblemCode::NotFound.problem("this node has no such session in memory: prepare a new attempt"))?;
+        let session = self.table.get(&call.session).ok_or_else(|| {
+            ProblemCode::NotFound
+                .problem("this node has no such session in memory: prepare a new attempt")
+        })?;
         if session.start() {
             let engine = Arc::clone(self);
             let running = Arc::clone(&session);
@@ -134,28 +151,39 @@ impl Engine {
                 running.finish(result);
             });
         }
-        Ok(Signed { signatures: session.wait().await? })
+        Ok(Signed {
+            signatures: session.wait().await?,
+        })
     }
 
     async fn run(&self, session: &Session, call: Sign) -> SessionResult {
         let spend = session.spend();
         let bundle = Arc::clone(spend.admitted().bundle());
-        let agreed = gate::agree(&bundle, spend.terms(), &self.parts.me, spend.receipt_digest(), &call.receipts)?;
+        let agreed = gate::agree(
+            &bundle,
+            spend.terms(),
+            &self.parts.me,
+            spend.receipt_digest(),
+            &call.receipts,
+        )?;
         let key = spend.admitted().key();
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
         let material = match session.take_presignature() {
-            Some(presignature) => Material::Presignature(presignature),
+            Some(presignature) => Material::Presignature(Box::new(presignature)),
             None => Material::Fresh,
         };
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
         let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
-        let Confirmed { confirms, link } = exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
+        let Confirmed { confirms, link } =
+            exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
         let active = self.parts.bundle.current().digest();
-        let released = spend.release(&self.parts.store, &agreed, &confirms, active, now()).await?;
+        let released = spend
+            .release(&self.parts.store, &agreed, &confirms, active, now())
+            .await?;
         let (done, result) = tokio::sync::oneshot::channel();
         let mut link = link;
         let job = move || open.complete(released, &mut link);
@@ -163,7 +191,10 @@ impl Engine {
             // The receiver is gone only when the node stops.
             let _ = done.send(outcome.unwrap_or_else(|error| Err(Fault::from(error))));
         };
-        self.parts.workers.submit_then(Lane::Signing, job, deliver).map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+        self.parts
+            .workers
+            .submit_then(Lane::Signing, job, deliver)
+            .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
         match result.await {
             Ok(Ok(signature)) => Ok(vec![signature]),
             Ok(Err(fault)) => {
@@ -174,13 +205,23 @@ impl Engine {
         }
     }
 
-    fn signing_context(&self, session: &Session, agreed: &AgreedReceipts, share: &LoadedShare) -> Result<SigningContext, Problem> {
+    fn signing_context(
+        &self,
+        session: &Session,
+        agreed: &AgreedReceipts,
+        share: &LoadedShare,
+    ) -> Result<SigningContext, Problem> {
         let spend = session.spend();
         let key = spend.admitted().key();
         let internal = |e: threshold::ParametersError| ProblemCode::Internal.problem(e.to_string());
         let indexes = indexes(&key.nodes, &spend.terms().participants);
         Ok(SigningContext {
-            execution: agreed.execution(key.protocol, &key.id, key.transcript, spend.terms().attempt),
+            execution: agreed.execution(
+                key.protocol,
+                &key.id,
+                key.transcript,
+                spend.terms().attempt,
+            ),
             signers: share.signers(&indexes).map_err(internal)?,
             path: spend.admitted().request().body().path.clone(),
             preimage: spend.preimage(),
@@ -190,13 +231,17 @@ impl Engine {
     async fn end_without_signature(&self, session: &Session, problem: &Problem) {
         let terms = session.spend().terms();
         tracing::warn!(session = %terms.session, request = %terms.request, problem = %problem, culprits = ?problem.culprits, "session ended without a signature");
-        let aborted = session.spend().abort(&self.parts.store, &problem.kind, now()).await;
+        let aborted = session
+            .spend()
+            .abort(&self.parts.store, &problem.kind, now())
+            .await;
         let outcome = match aborted {
             Ok(true) => "aborted",
             Ok(false) => "failed after release",
             Err(_) => "store fault",
         };
-        self.record("sign", &terms.session.to_string(), outcome, problem).await;
+        self.record("sign", &terms.session.to_string(), outcome, problem)
+            .await;
     }
 
     /// Puts a refusal or failure into the node's records; a store fault is logged by the store itself.
@@ -219,37 +264,69 @@ impl Engine {
     /// When the statements do not verify, or whoever cancels may not.
     pub async fn stop(&self, call: Stop) -> Result<Stopped, Problem> {
         let bundle = self.parts.bundle.current();
-        let refuse = |e: countersign_policy::statement::StatementError| ProblemCode::Statement.problem(e.to_string());
-        let request: Verified<SignRequest> = bundle.directory().open(&call.request).map_err(refuse)?;
+        let refuse = |e: countersign_policy::statement::StatementError| {
+            ProblemCode::Statement.problem(e.to_string())
+        };
+        let request: Verified<SignRequest> =
+            bundle.directory().open(&call.request).map_err(refuse)?;
         let cancel: Verified<Cancel> = bundle.directory().open(&call.cancel).map_err(refuse)?;
         if cancel.body().request != request.digest() {
             return Err(ProblemCode::Statement.problem("the cancel is for another request"));
         }
         let who = cancel.issuer();
-        let may = who == request.issuer() || bundle.has_role(who, Role::SecurityOfficer) || bundle.has_role(who, Role::Coordinator);
+        let may = who == request.issuer()
+            || bundle.has_role(who, Role::SecurityOfficer)
+            || bundle.has_role(who, Role::Coordinator);
         if !may {
-            return Err(ProblemCode::Forbidden.problem(format!("{who} may not cancel a request of {}", request.issuer())));
+            return Err(ProblemCode::Forbidden.problem(format!(
+                "{who} may not cancel a request of {}",
+                request.issuer()
+            )));
         }
         let at = now();
-        let outcome = self.parts.store.stop(request.digest(), cancel.digest(), at).await.map_err(|e| store_fault(&e))?;
+        let outcome = self
+            .parts
+            .store
+            .stop(request.digest(), cancel.digest(), at)
+            .await
+            .map_err(|e| store_fault(&e))?;
         if outcome == StopOutcome::Stopped {
             for session in self.table.of_request(&request.digest()) {
-                session.finish(Err(ProblemCode::StoppedRequest.problem("the request was stopped")));
+                session.finish(Err(
+                    ProblemCode::StoppedRequest.problem("the request was stopped")
+                ));
             }
         }
-        let body = StopAck { request: request.digest(), cancel: cancel.digest(), outcome };
+        let body = StopAck {
+            request: request.digest(),
+            cancel: cancel.digest(),
+            outcome,
+        };
         let genesis = bundle.directory().genesis();
-        let ack = Statement::new(genesis, self.parts.me.clone(), at, crate::clock::end_of_time(), body, &mut OsRng);
-        let ack = ack.sign(&self.parts.identity).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+        let ack = Statement::new(
+            genesis,
+            self.parts.me.clone(),
+            at,
+            crate::clock::end_of_time(),
+            body,
+            &mut OsRng,
+        );
+        let ack = ack
+            .sign(&self.parts.identity)
+            .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
         Ok(Stopped { ack })
     }
 
     /// Aborts sessions whose authorization ended, and forgets those that ended long ago.
     pub async fn sweep(&self) {
         let skew = self.parts.bundle.current().skew_seconds();
-        for session in self.table.remove_expired(now().minus_seconds(skew.saturating_add(KEEP_RESULT_SECONDS))) {
+        for session in self
+            .table
+            .remove_expired(now().minus_seconds(skew.saturating_add(KEEP_RESULT_SECONDS)))
+        {
             if session.start() {
-                let problem = ProblemCode::Timeout.problem("the authorization expired before the receipts came");
+                let problem = ProblemCode::Timeout
+                    .problem("the authorization expired before the receipts came");
                 self.end_without_signature(&session, &problem).await;
                 session.finish(Err(problem));
             }
@@ -264,8 +341,18 @@ impl Engine {
         if let Some(share) = self.parts.shares.get(&key.id) {
             return Ok(share);
         }
-        let unusable = |why: String| ProblemCode::Internal.problem(format!("this node has no usable share of key {}: {why}", key.id));
-        let stored = self.parts.store.load_share(&key.id).await.map_err(|e| store_fault(&e))?;
+        let unusable = |why: String| {
+            ProblemCode::Internal.problem(format!(
+                "this node has no usable share of key {}: {why}",
+                key.id
+            ))
+        };
+        let stored = self
+            .parts
+            .store
+            .load_share(&key.id)
+            .await
+            .map_err(|e| store_fault(&e))?;
         let (record, secret) = stored.ok_or_else(|| unusable("none is stored".to_owned()))?;
         let pinned = record.group_key == key.group_key
             && record.chain_code == key.chain_code
@@ -273,10 +360,15 @@ impl Engine {
             && record.nodes == key.nodes
             && record.threshold == key.threshold;
         if !pinned {
-            return Err(unusable("the stored one belongs to another group key than the bundle pins".to_owned()));
+            return Err(unusable(
+                "the stored one belongs to another group key than the bundle pins".to_owned(),
+            ));
         }
         let protocol = key.protocol;
-        let loaded = blocking(move || KeyShare::from_bytes(protocol, &secret).and_then(|share| share.load())).await?;
+        let loaded = blocking(move || {
+            KeyShare::from_bytes(protocol, &secret).and_then(|share| share.load())
+        })
+        .await?;
         let loaded = Arc::new(loaded.map_err(|e| unusable(e.to_string()))?);
         if loaded.group_key().public_key != key.group_key {
             return Err(unusable("its content is for another group key".to_owned()));
@@ -288,8 +380,14 @@ impl Engine {
     /// An earlier attempt whose time is over is aborted, so that a new one can be reserved.
     async fn abort_stale(&self, admitted: &Admitted, at: Timestamp) {
         for session in self.table.of_request(&admitted.request().digest()) {
-            let expires_at = session.spend().admitted().authorization().statement().expires_at;
-            let replaced = admitted.authorization().body().attempt > session.spend().terms().attempt;
+            let expires_at = session
+                .spend()
+                .admitted()
+                .authorization()
+                .statement()
+                .expires_at;
+            let replaced =
+                admitted.authorization().body().attempt > session.spend().terms().attempt;
             if (replaced || at >= expires_at) && session.start() {
                 let problem = ProblemCode::Aborted.problem("replaced by a later attempt");
                 self.end_without_signature(&session, &problem).await;
@@ -304,38 +402,63 @@ impl Engine {
         let key = admitted.key();
         let Some(id) = named else {
             return match key.protocol {
-                Protocol::Cggmp24 => Err(refuse("a cggmp24 key signs with a presignature; the authorization names none".to_owned())),
+                Protocol::Cggmp24 => Err(refuse(
+                    "a cggmp24 key signs with a presignature; the authorization names none"
+                        .to_owned(),
+                )),
                 Protocol::Dkls23 | Protocol::FrostEd25519 => Ok(None),
             };
         };
         if key.protocol != Protocol::Cggmp24 {
-            return Err(refuse(format!("{} keys use no presignatures", key.protocol)));
+            return Err(refuse(format!(
+                "{} keys use no presignatures",
+                key.protocol
+            )));
         }
         let pool_key = PoolKey {
             public_key: key.group_key,
             path: admitted.request().body().path.clone(),
             signers: threshold::Signers::new(
-                threshold::Parameters::new(key.threshold, u16::try_from(key.nodes.len()).unwrap_or(u16::MAX))
-                    .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?,
+                threshold::Parameters::new(
+                    key.threshold,
+                    u16::try_from(key.nodes.len()).unwrap_or(u16::MAX),
+                )
+                .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?,
                 &indexes(&key.nodes, &admitted.authorization().body().participants),
             )
             .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?,
         };
         let id = PresignatureId(*id.as_bytes());
         if !self.parts.pool.ready(&pool_key, usize::MAX).contains(&id) {
-            return Err(refuse(format!("presignature {id} is not in the pool of this key, path and signer set")));
+            return Err(refuse(format!(
+                "presignature {id} is not in the pool of this key, path and signer set"
+            )));
         }
         let digest = *admitted.facts().transaction().digest().as_bytes();
-        self.parts.pool.reserve(id, digest).map(Some).map_err(|e| refuse(e.to_string()))
+        self.parts
+            .pool
+            .reserve(id, digest)
+            .map(Some)
+            .map_err(|e| refuse(e.to_string()))
     }
 
     fn refuse_banned(&self, admitted: &Admitted) -> Result<(), Problem> {
         let key = admitted.key();
         for participant in &admitted.authorization().body().participants {
-            let cheated = self.parts.store.is_banned(&key.id, participant).map_err(|e| store_fault(&e))?;
-            let forked = self.parts.store.peer_banned(participant).map_err(|e| store_fault(&e))?;
+            let cheated = self
+                .parts
+                .store
+                .is_banned(&key.id, participant)
+                .map_err(|e| store_fault(&e))?;
+            let forked = self
+                .parts
+                .store
+                .peer_banned(participant)
+                .map_err(|e| store_fault(&e))?;
             if cheated || forked {
-                let mut problem = ProblemCode::Protocol.problem(format!("{participant} was caught cheating; this node signs no more with it"));
+                let mut problem = ProblemCode::Protocol.problem(format!(
+                    "{participant} was caught cheating; this node signs no more with it"
+                ));
                 problem.culprits.push(participant.clone());
                 return Err(problem);
             }
@@ -343,13 +466,22 @@ impl Engine {
         Ok(())
     }
 
-    async fn remember_ban(&self, key: &KeyId, roster: &[MemberId], fault: &Fault) -> Result<(), Problem> {
+    async fn remember_ban(
+        &self,
+        key: &KeyId,
+        roster: &[MemberId],
+        fault: &Fault,
+    ) -> Result<(), Problem> {
         if !fault.ban {
             return Ok(());
         }
         for culprit in names(roster, &fault.culprits) {
             tracing::error!(%key, %culprit, %fault, "a peer cheated in DKLs23: banned for this key");
-            self.parts.store.ban(key, &culprit, fault.to_string(), now()).await.map_err(|e| store_fault(&e))?;
+            self.parts
+                .store
+                .ban(key, &culprit, fault.to_string(), now())
+                .await
+                .map_err(|e| store_fault(&e))?;
         }
         Ok(())
     }
@@ -372,17 +504,32 @@ impl Engine {
 const KEEP_RESULT_SECONDS: u64 = 60;
 
 /// Runs CPU work off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| ProblemCode::Internal.problem("a check failed unexpectedly; see the node's log"))
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        ProblemCode::Internal.problem("a check failed unexpectedly; see the node's log")
+    })
 }
 
 /// Positions of `members` in a key's node list.
 pub(crate) fn indexes(nodes: &[MemberId], members: &[MemberId]) -> Vec<PartyIndex> {
-    let position = |m| nodes.iter().position(|n| n == m).and_then(|p| u16::try_from(p).ok());
-    members.iter().filter_map(|m| position(m).map(PartyIndex)).collect()
+    let position = |m| {
+        nodes
+            .iter()
+            .position(|n| n == m)
+            .and_then(|p| u16::try_from(p).ok())
+    };
+    members
+        .iter()
+        .filter_map(|m| position(m).map(PartyIndex))
+        .collect()
 }
 
 /// The members at the given positions of a key's node list.
 pub(crate) fn names(nodes: &[MemberId], parties: &BTreeSet<PartyIndex>) -> Vec<MemberId> {
-    parties.iter().filter_map(|p| nodes.get(p.position()).cloned()).collect()
+    parties
+        .iter()
+        .filter_map(|p| nodes.get(p.position()).cloned())
+        .collect()
 }

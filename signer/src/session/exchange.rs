@@ -14,9 +14,9 @@ use super::engine::EngineParts;
 use super::table::Session;
 use crate::clock::now;
 use crate::gate::{AgreedReceipts, check_confirm, store_fault};
-use crate::net::{Channel, ChannelEvent, FrameKind, PeerLink};
+use crate::net::{Channel, ChannelError, ChannelEvent, ChannelTerms, FrameKind, Lane, PeerLink};
 use crate::store::OpError;
-use crate::threshold::{Outgoing, Recipient};
+use crate::threshold::{Outgoing, PartyIndex, Recipient};
 use crate::wire::{Problem, ProblemCode};
 
 /// What a node sends its peers once it holds all receipts.
@@ -61,44 +61,81 @@ pub async fn confirm(
     let key = spend.admitted().key();
     let execution = agreed.execution(key.protocol, &key.id, key.transcript, terms.attempt);
     let execution = Hash::from_bytes(*execution.as_bytes());
-    let others: BTreeSet<MemberId> = terms.participants.iter().filter(|p| **p != parts.me).cloned().collect();
-    let deadline = Instant::now().checked_add(timeout).unwrap_or_else(Instant::now);
-    let mut channel = parts
+    let others: BTreeSet<MemberId> = terms
+        .participants
+        .iter()
+        .filter(|p| **p != parts.me)
+        .cloned()
+        .collect();
+    let deadline = Instant::now()
+        .checked_add(timeout)
+        .unwrap_or_else(Instant::now);
+    let channel = parts
         .peers
-        .open_channel(terms.session, execution, others.clone(), deadline)
+        .open_channel(ChannelTerms {
+            channel: terms.session,
+            execution,
+            peers: others.clone(),
+            deadline,
+        })
         .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
     send_own(parts, session, agreed, &channel, &others).await?;
     for message in first {
-        send_protocol(&channel, &key.nodes, message)?;
+        send_protocol(&channel, &key.nodes, message).await?;
     }
     let mut missing = others.clone();
     let mut confirms = Vec::with_capacity(others.len());
-    let mut early = Vec::new();
     while !missing.is_empty() {
-        match channel.recv().await {
-            ChannelEvent::Frame(frame) if frame.kind == FrameKind::Confirm => {
+        match channel.recv(Lane::Session).await {
+            Ok(ChannelEvent::Frame(frame)) if frame.kind == FrameKind::Confirm => {
                 if missing.remove(&frame.from) {
-                    confirms.push(take_confirm(parts, session, agreed, &frame.from, &frame.body).await?);
+                    confirms.push(
+                        take_confirm(parts, session, agreed, &frame.from, &frame.body).await?,
+                    );
                 }
             }
-            ChannelEvent::Frame(frame) => early.push(frame),
-            ChannelEvent::ExecutionMismatch { peer } => {
-                return Err(ProblemCode::Receipts.problem(format!("{peer} runs another execution of this session: no share leaves")));
+            Ok(ChannelEvent::Frame(frame)) => {
+                return Err(blame(
+                    &frame.from,
+                    format!("{} sent an unexpected message", frame.from),
+                ));
             }
-            ChannelEvent::Equivocation { peer } => {
-                let mut problem = ProblemCode::Protocol.problem(format!("{peer} sent two different messages for one round"));
-                problem.culprits.push(peer);
-                return Err(problem);
+            Ok(ChannelEvent::ExecutionMismatch { peer, .. }) => {
+                return Err(ProblemCode::Receipts.problem(format!(
+                    "{peer} runs another execution of this session: no share leaves"
+                )));
             }
-            ChannelEvent::Deadline | ChannelEvent::Closed => {
-                let mut problem = ProblemCode::Timeout.problem("not every participant confirmed in time");
+            Ok(ChannelEvent::Equivocation(frame)) => {
+                return Err(blame(
+                    &frame.from,
+                    format!("{} sent two different confirms", frame.from),
+                ));
+            }
+            Err(ChannelError::Closed) => {
+                return Err(ProblemCode::Aborted.problem("the session was closed"));
+            }
+            Err(_) => {
+                let mut problem =
+                    ProblemCode::Timeout.problem("not every participant confirmed in time");
                 problem.missing = missing.into_iter().collect();
                 return Err(problem);
             }
         }
     }
-    let link = PeerLink::new(channel, key.nodes.clone(), early);
+    let parties = key
+        .nodes
+        .iter()
+        .cloned()
+        .enumerate()
+        .filter_map(|(i, n)| Some((PartyIndex(u16::try_from(i).ok()?), n)));
+    let link = PeerLink::new(channel, parties, deadline);
     Ok(Confirmed { confirms, link })
+}
+
+fn blame(peer: &MemberId, detail: String) -> Problem {
+    let mut problem = ProblemCode::Protocol.problem(detail);
+    problem.culprits.push(peer.clone());
+    problem
 }
 
 async fn send_own(
@@ -118,17 +155,41 @@ async fn send_own(
         ledger_head: head.head,
     };
     let at = now();
-    let statement = Statement::new(bundle.directory().genesis(), parts.me.clone(), at, at.plus_seconds(600), body, &mut OsRng);
-    let confirm = statement.sign(&parts.identity).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+    let statement = Statement::new(
+        bundle.directory().genesis(),
+        parts.me.clone(),
+        at,
+        at.plus_seconds(600),
+        body,
+        &mut OsRng,
+    );
+    let confirm = statement
+        .sign(&parts.identity)
+        .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
     for peer in others {
-        let position = parts.store.peer_position(peer).map_err(|e| store_fault(&e))?;
-        let mut entries = parts.store.entries_for(peer, MAX_ENTRIES).await.map_err(|e| store_fault(&e))?;
+        let position = parts
+            .store
+            .peer_position(peer)
+            .map_err(|e| store_fault(&e))?;
+        let mut entries = parts
+            .store
+            .entries_for(peer, MAX_ENTRIES)
+            .await
+            .map_err(|e| store_fault(&e))?;
         // Entries that became durable after the head was read belong to the next confirm.
         let beyond = head.sequence.saturating_sub(position.acknowledged);
         entries.truncate(usize::try_from(beyond).unwrap_or(usize::MAX));
-        let message = ConfirmMessage { confirm: confirm.clone(), entries, known: position.known.sequence };
-        let bytes = serde_json::to_vec(&message).map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
-        channel.send(peer, 0, FrameKind::Confirm, bytes).map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+        let message = ConfirmMessage {
+            confirm: confirm.clone(),
+            entries,
+            known: position.known.sequence,
+        };
+        let bytes = serde_json::to_vec(&message)
+            .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+        channel
+            .send(peer, 0, FrameKind::Confirm, bytes)
+            .await
+            .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
     }
     Ok(())
 }
@@ -141,19 +202,29 @@ async fn take_confirm(
     peer: &MemberId,
     bytes: &[u8],
 ) -> Result<Verified<Confirm>, Problem> {
-    let blame = |detail: String| {
-        let mut problem = ProblemCode::Protocol.problem(detail);
-        problem.culprits.push(peer.clone());
-        problem
-    };
+    let blame = |detail: String| blame(peer, detail);
     if bytes.len() > MAX_CONFIRM {
-        return Err(blame(format!("the confirm of {peer} has {} bytes", bytes.len())));
+        return Err(blame(format!(
+            "the confirm of {peer} has {} bytes",
+            bytes.len()
+        )));
     }
-    let message: ConfirmMessage = serde_json::from_slice(bytes).map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
+    let message: ConfirmMessage =
+        serde_json::from_slice(bytes).map_err(|e| blame(format!("the confirm of {peer}: {e}")))?;
     let bundle = session.spend().admitted().bundle();
-    let confirm = check_confirm(bundle, peer, session.spend().terms().session, agreed.hash(), &message.confirm)?;
+    let confirm = check_confirm(
+        bundle,
+        peer,
+        session.spend().terms().session,
+        agreed.hash(),
+        &message.confirm,
+    )?;
     let stated = confirm.body();
-    let known = match parts.store.ingest(peer, message.entries, bundle.directory()).await {
+    let known = match parts
+        .store
+        .ingest(peer, message.entries, bundle.directory())
+        .await
+    {
         Ok(known) => known,
         Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
         Err(OpError::Refused(refusal)) => return Err(blame(refusal.to_string())),
@@ -166,24 +237,40 @@ async fn take_confirm(
         )));
     }
     if known.sequence == stated.ledger_sequence && known.head != stated.ledger_head {
-        return Err(blame(format!("{peer} states another ledger head than its entries give")));
+        return Err(blame(format!(
+            "{peer} states another ledger head than its entries give"
+        )));
     }
-    parts.store.acknowledged(peer, message.known).await.map_err(|e| store_fault(&e))?;
+    parts
+        .store
+        .acknowledged(peer, message.known)
+        .await
+        .map_err(|e| store_fault(&e))?;
     Ok(confirm)
 }
 
-fn send_protocol(channel: &Channel, nodes: &[MemberId], message: Outgoing) -> Result<(), Problem> {
-    let failed = |e: crate::net::ChannelError| ProblemCode::Busy.problem(e.to_string());
-    match message.recipient {
+async fn send_protocol(
+    channel: &Channel,
+    nodes: &[MemberId],
+    message: Outgoing,
+) -> Result<(), Problem> {
+    let sent = match message.recipient {
         Recipient::All => {
-            for peer in channel.peers() {
-                channel.send(peer, message.round, FrameKind::Broadcast, message.body.clone()).map_err(failed)?;
-            }
-            Ok(())
+            channel
+                .send_to_all(message.round, FrameKind::Broadcast, &message.body)
+                .await
         }
         Recipient::One(index) => match nodes.get(index.position()) {
-            Some(peer) => channel.send(peer, message.round, FrameKind::PointToPoint, message.body).map_err(failed),
-            None => Err(ProblemCode::Internal.problem("a protocol message for a party that does not exist")),
+            Some(peer) => {
+                channel
+                    .send(peer, message.round, FrameKind::PointToPoint, message.body)
+                    .await
+            }
+            None => {
+                return Err(ProblemCode::Internal
+                    .problem("a protocol message for a party that does not exist"));
+            }
         },
-    }
+    };
+    sent.map_err(|e| ProblemCode::Busy.problem(e.to_string()))
 }

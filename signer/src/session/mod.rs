@@ -9,7 +9,7 @@ mod presign;
 mod shares;
 mod table;
 
-pub(crate) use engine::{indexes, names};
 pub use engine::{Engine, EngineParts};
+pub(crate) use engine::{indexes, names};
 pub use presign::PoolFiller;
 pub use shares::ShareCache;

@@ -13,8 +13,8 @@ use countersign_policy::{DerivationPath, Hash, MemberId, Protocol};
 use rand_core::{OsRng, RngCore};
 
 use super::engine::{Engine, indexes};
-use crate::ceremony::{group_name, held_auxiliary, load_auxiliary, on_worker};
-use crate::net::{Channel, PeerLink};
+use crate::ceremony::{group_name, held_auxiliary, link, load_auxiliary, on_worker};
+use crate::net::{Channel, ChannelTerms};
 use crate::threshold::{self, ExecutionId, Lane, Parameters, PoolKey, PresignatureId, Signers};
 use crate::wire::{Accepted, PoolEntry, Pools, PresignInvitation, Problem, ProblemCode, path};
 
@@ -46,7 +46,10 @@ impl Drop for Running {
 impl PoolFiller {
     /// A filler for this engine's pool.
     pub fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine, running: AtomicUsize::new(0) })
+        Arc::new(Self {
+            engine,
+            running: AtomicUsize::new(0),
+        })
     }
 
     /// Makes at most one presignature for each pool that wants one, while nothing else waits. True when one was made.
@@ -62,7 +65,9 @@ impl PoolFiller {
             }
             match self.lead(&pool).await {
                 Ok(()) => made = true,
-                Err(reason) => tracing::debug!(key = %pool.record.id, %reason, "no presignature this time"),
+                Err(reason) => {
+                    tracing::debug!(key = %pool.record.id, %reason, "no presignature this time")
+                }
             }
         }
         made
@@ -84,8 +89,14 @@ impl PoolFiller {
         let running = self.enter().ok_or("enough is running")?;
         let channel = open(&self.engine, &invitation)?;
         for peer in pool.signers.iter().filter(|p| **p != parts.me) {
-            let client = parts.peers.client(peer).ok_or_else(|| format!("no address for {peer}"))?;
-            let _: Accepted = client.post_json(path::PRESIGN, &invitation, INVITE_TIMEOUT).await.map_err(|e| format!("{peer}: {e}"))?;
+            let client = parts
+                .peers
+                .client(peer)
+                .ok_or_else(|| format!("no address for {peer}"))?;
+            let _: Accepted = client
+                .post_json(path::PRESIGN, &invitation, INVITE_TIMEOUT)
+                .await
+                .map_err(|e| format!("{peer}: {e}"))?;
         }
         let result = self.make(pool, &invitation, channel).await;
         drop(running);
@@ -96,22 +107,33 @@ impl PoolFiller {
     ///
     /// # Errors
     /// When the peer may not invite, or this node does not want one more.
-    pub async fn join(self: &Arc<Self>, peer: &MemberId, invitation: PresignInvitation) -> Result<Accepted, Problem> {
+    pub async fn join(
+        self: &Arc<Self>,
+        peer: &MemberId,
+        invitation: PresignInvitation,
+    ) -> Result<Accepted, Problem> {
         let parts = self.engine.parts();
         let bundle = parts.bundle.current();
         if invitation.signers.first() != Some(peer) || !invitation.signers.contains(&parts.me) {
-            return Err(ProblemCode::Forbidden.problem("the first node of a signer set invites its members"));
+            return Err(ProblemCode::Forbidden
+                .problem("the first node of a signer set invites its members"));
         }
         let wanted = wanted_pools(&bundle, &parts.me);
         let pool = wanted
             .into_iter()
-            .find(|p| p.record.id == invitation.key && p.key.path == invitation.path && p.signers == invitation.signers)
+            .find(|p| {
+                p.record.id == invitation.key
+                    && p.key.path == invitation.path
+                    && p.signers == invitation.signers
+            })
             .ok_or_else(|| ProblemCode::NotFound.problem("this node fills no such pool"))?;
         let high = parts.pool.ready(&pool.key, usize::MAX).len();
         if high >= self.engine.parts().presignatures.high {
             return Err(ProblemCode::Busy.problem("this node's pool is full"));
         }
-        let running = self.enter().ok_or_else(|| ProblemCode::Busy.problem("enough presignatures are being made"))?;
+        let running = self
+            .enter()
+            .ok_or_else(|| ProblemCode::Busy.problem("enough presignatures are being made"))?;
         let channel = open(&self.engine, &invitation).map_err(|e| ProblemCode::Busy.problem(e))?;
         let filler = Arc::clone(self);
         tokio::spawn(async move {
@@ -123,34 +145,57 @@ impl PoolFiller {
         Ok(Accepted {})
     }
 
-    async fn make(&self, pool: &WantedPool, invitation: &PresignInvitation, channel: Channel) -> Result<(), String> {
+    async fn make(
+        &self,
+        pool: &WantedPool,
+        invitation: &PresignInvitation,
+        channel: Channel,
+    ) -> Result<(), String> {
         let parts = self.engine.parts();
-        let share = self.engine.share(&pool.record).await.map_err(|p| p.detail)?;
+        let share = self
+            .engine
+            .share(&pool.record)
+            .await
+            .map_err(|p| p.detail)?;
         let aux = match self.engine.auxiliary(&invitation.auxiliary) {
             Some(loaded) => loaded,
             None => {
                 let stored = load_auxiliary(parts, &invitation.auxiliary).await?;
-                let loaded = on_worker(parts, Lane::Background, move || stored.load()).await?.map_err(|e| e.to_string())?;
-                self.engine.keep_auxiliary(&invitation.auxiliary, Arc::new(loaded))
+                let loaded = on_worker(parts, Lane::Background, move || stored.load(true))
+                    .await?
+                    .map_err(|e| e.to_string())?;
+                self.engine
+                    .keep_auxiliary(&invitation.auxiliary, Arc::new(loaded))
             }
         };
-        let (signers, path, nodes) = (pool.key.signers.clone(), pool.key.path.clone(), pool.record.nodes.clone());
+        let (signers, path, nodes) = (
+            pool.key.signers.clone(),
+            pool.key.path.clone(),
+            pool.record.nodes.clone(),
+        );
         let execution = execution(invitation);
         let made = on_worker(parts, Lane::Background, move || {
-            let mut link = PeerLink::new(channel, nodes, Vec::new());
+            let mut link = link(channel, &nodes);
             threshold::presign(&share, &aux, &signers, &path, execution, &mut link)
         });
         let presignature = made.await?.map_err(|fault| fault.to_string())?;
         // A bundle that took the key out of use while this ran leaves nothing behind.
         let active = parts.bundle.current();
-        if active.key(&pool.record.id).is_none_or(|k| k.state != KeyState::Active) {
+        if active
+            .key(&pool.record.id)
+            .is_none_or(|k| k.state != KeyState::Active)
+        {
             return Err("the key is no longer active".to_owned());
         }
         parts.pool.insert(presignature).map_err(|e| e.to_string())
     }
 
     fn enter(self: &Arc<Self>) -> Option<Running> {
-        let entered = self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < MAX_RUNNING).then(|| n.saturating_add(1)));
+        let entered = self
+            .running
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < MAX_RUNNING).then(|| n.saturating_add(1))
+            });
         entered.ok().map(|_| Running(Arc::clone(self)))
     }
 
@@ -158,13 +203,22 @@ impl PoolFiller {
     pub fn pools(&self) -> Pools {
         let parts = self.engine.parts();
         let bundle = parts.bundle.current();
-        let entries = wanted_pools(&bundle, &parts.me).into_iter().map(|pool| PoolEntry {
-            key: pool.record.id.clone(),
-            path: pool.key.path.clone(),
-            signers: pool.signers.clone(),
-            available: parts.pool.ready(&pool.key, 64).into_iter().map(|PresignatureId(id)| Hash::from_bytes(id)).collect(),
-        });
-        Pools { pools: entries.collect() }
+        let entries = wanted_pools(&bundle, &parts.me)
+            .into_iter()
+            .map(|pool| PoolEntry {
+                key: pool.record.id.clone(),
+                path: pool.key.path.clone(),
+                signers: pool.signers.clone(),
+                available: parts
+                    .pool
+                    .ready(&pool.key, 64)
+                    .into_iter()
+                    .map(|PresignatureId(id)| Hash::from_bytes(id))
+                    .collect(),
+            });
+        Pools {
+            pools: entries.collect(),
+        }
     }
 }
 
@@ -179,16 +233,41 @@ struct WantedPool {
 fn wanted_pools(bundle: &ActiveBundle, me: &MemberId) -> Vec<WantedPool> {
     let mut pools = Vec::new();
     for record in &bundle.content().keys {
-        let ours = record.protocol == Protocol::Cggmp24 && record.state == KeyState::Active && record.nodes.contains(me);
+        let ours = record.protocol == Protocol::Cggmp24
+            && record.state == KeyState::Active
+            && record.nodes.contains(me);
         let parties = u16::try_from(record.nodes.len()).unwrap_or(u16::MAX);
-        let Some(parameters) = ours.then(|| Parameters::new(record.threshold, parties).ok()).flatten() else { continue };
-        let paths: BTreeSet<&DerivationPath> =
-            bundle.content().wallets.iter().filter(|w| w.key == record.id).map(|w| &w.path).collect();
-        for signers in sets(&record.nodes, usize::from(record.threshold)).into_iter().filter(|s| s.contains(me)) {
-            let Ok(set) = Signers::new(parameters, &indexes(&record.nodes, &signers)) else { continue };
+        let Some(parameters) = ours
+            .then(|| Parameters::new(record.threshold, parties).ok())
+            .flatten()
+        else {
+            continue;
+        };
+        let paths: BTreeSet<&DerivationPath> = bundle
+            .content()
+            .wallets
+            .iter()
+            .filter(|w| w.key == record.id)
+            .map(|w| &w.path)
+            .collect();
+        for signers in sets(&record.nodes, usize::from(record.threshold))
+            .into_iter()
+            .filter(|s| s.contains(me))
+        {
+            let Ok(set) = Signers::new(parameters, &indexes(&record.nodes, &signers)) else {
+                continue;
+            };
             for path in &paths {
-                let key = PoolKey { public_key: record.group_key, path: (*path).clone(), signers: set.clone() };
-                pools.push(WantedPool { record: record.clone(), signers: signers.clone(), key });
+                let key = PoolKey {
+                    public_key: record.group_key,
+                    path: (*path).clone(),
+                    signers: set.clone(),
+                };
+                pools.push(WantedPool {
+                    record: record.clone(),
+                    signers: signers.clone(),
+                    key,
+                });
             }
         }
     }
@@ -201,8 +280,14 @@ fn sets(nodes: &[MemberId], t: usize) -> Vec<Vec<MemberId>> {
     for taken in 0..t {
         let mut longer = Vec::new();
         for set in &found {
-            let after = set.last().and_then(|last| nodes.iter().position(|n| n == last)).map_or(0, |p| p.saturating_add(1));
-            let room = nodes.len().saturating_sub(t.saturating_sub(taken)).saturating_add(1);
+            let after = set
+                .last()
+                .and_then(|last| nodes.iter().position(|n| n == last))
+                .map_or(0, |p| p.saturating_add(1));
+            let room = nodes
+                .len()
+                .saturating_sub(t.saturating_sub(taken))
+                .saturating_add(1);
             for node in nodes.iter().take(room).skip(after) {
                 let mut next = set.clone();
                 next.push(node.clone());
@@ -222,7 +307,11 @@ fn sets(nodes: &[MemberId], t: usize) -> Vec<Vec<MemberId>> {
 
 fn execution(invitation: &PresignInvitation) -> ExecutionId {
     let path = invitation.path.to_string();
-    let mut fields: Vec<&[u8]> = vec![invitation.nonce.as_bytes(), invitation.key.as_str().as_bytes(), path.as_bytes()];
+    let mut fields: Vec<&[u8]> = vec![
+        invitation.nonce.as_bytes(),
+        invitation.key.as_str().as_bytes(),
+        path.as_bytes(),
+    ];
     fields.extend(invitation.signers.iter().map(|s| s.as_str().as_bytes()));
     fields.push(invitation.auxiliary.as_bytes());
     ExecutionId::derive("countersign/execution/presign/v1", fields)
@@ -231,10 +320,25 @@ fn execution(invitation: &PresignInvitation) -> ExecutionId {
 fn open(engine: &Engine, invitation: &PresignInvitation) -> Result<Channel, String> {
     let parts = engine.parts();
     let execution = Hash::from_bytes(*execution(invitation).as_bytes());
-    let others: BTreeSet<MemberId> = invitation.signers.iter().filter(|p| **p != parts.me).cloned().collect();
-    let deadline = Instant::now().checked_add(TIMEOUT).unwrap_or_else(Instant::now);
+    let others: BTreeSet<MemberId> = invitation
+        .signers
+        .iter()
+        .filter(|p| **p != parts.me)
+        .cloned()
+        .collect();
+    let deadline = Instant::now()
+        .checked_add(TIMEOUT)
+        .unwrap_or_else(Instant::now);
     let channel = Hash::derive("countersign/presign/channel/v1", &[execution.as_bytes()]);
-    parts.peers.open_channel(channel, execution, others, deadline).map_err(|e| e.to_string())
+    parts
+        .peers
+        .open_channel(ChannelTerms {
+            channel,
+            execution,
+            peers: others,
+            deadline,
+        })
+        .map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -243,11 +347,23 @@ mod tests {
 
     #[test]
     fn signer_sets_are_the_combinations_in_order() {
-        let nodes: Vec<MemberId> = ["a", "b", "c"].iter().map(|n| MemberId::new(*n).unwrap()).collect();
-        let names: Vec<String> = sets(&nodes, 2).iter().map(|s| s.iter().map(MemberId::as_str).collect()).collect();
+        let nodes: Vec<MemberId> = ["a", "b", "c"]
+            .iter()
+            .map(|n| MemberId::new(*n).unwrap())
+            .collect();
+        let names: Vec<String> = sets(&nodes, 2)
+            .iter()
+            .map(|s| s.iter().map(MemberId::as_str).collect())
+            .collect();
         assert_eq!(names, ["ab", "ac", "bc"]);
-        let many: Vec<MemberId> = (10..26).map(|i| MemberId::new(format!("n{i}")).unwrap()).collect();
+        let many: Vec<MemberId> = (10..26)
+            .map(|i| MemberId::new(format!("n{i}")).unwrap())
+            .collect();
         let sets = sets(&many, 9);
-        assert!(!sets.is_empty() && sets.len() <= MAX_SETS && sets.iter().all(|s| s.len() == 9 && s.is_sorted()));
+        assert!(
+            !sets.is_empty()
+                && sets.len() <= MAX_SETS
+                && sets.iter().all(|s| s.len() == 9 && s.is_sorted())
+        );
     }
 }

@@ -31,7 +31,10 @@ struct Entry {
 impl ShareCache {
     /// An empty cache for at most `limit` bytes of encoded shares.
     pub fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self {
+            limit,
+            state: Mutex::default(),
+        }
     }
 
     /// A share, if it is here.
@@ -49,13 +52,22 @@ impl ShareCache {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.clock = state.clock.saturating_add(1);
         let (used, bytes) = (state.clock, share.encoded_len());
-        if let Some(old) = state.entries.insert(key.clone(), Entry { share, bytes, used }) {
+        if let Some(old) = state
+            .entries
+            .insert(key.clone(), Entry { share, bytes, used })
+        {
             state.bytes = state.bytes.saturating_sub(old.bytes);
         }
         state.bytes = state.bytes.saturating_add(bytes);
         while state.bytes > self.limit && state.entries.len() > 1 {
-            let oldest = state.entries.iter().min_by_key(|(_, e)| e.used).map(|(key, _)| key.clone());
-            let Some(gone) = oldest.and_then(|key| state.entries.remove(&key)) else { return };
+            let oldest = state
+                .entries
+                .iter()
+                .min_by_key(|(_, e)| e.used)
+                .map(|(key, _)| key.clone());
+            let Some(gone) = oldest.and_then(|key| state.entries.remove(&key)) else {
+                return;
+            };
             state.bytes = state.bytes.saturating_sub(gone.bytes);
         }
     }

@@ -27,7 +27,12 @@ impl Session {
     /// A session that was just reserved.
     pub fn new(spend: ReservedSpend, presignature: Option<BurntPresignature>) -> Self {
         let (outcome, _) = watch::channel(None);
-        Self { spend, presignature: Mutex::new(presignature), started: Mutex::new(false), outcome }
+        Self {
+            spend,
+            presignature: Mutex::new(presignature),
+            started: Mutex::new(false),
+            outcome,
+        }
     }
 
     /// The reservation.
@@ -48,7 +53,10 @@ impl Session {
 
     /// The presignature, once: it is moved out for good.
     pub fn take_presignature(&self) -> Option<BurntPresignature> {
-        self.presignature.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.presignature
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Ends the session, unless it ended before: the first end stands.
@@ -71,7 +79,9 @@ impl Session {
     pub async fn wait(&self) -> SessionResult {
         let mut outcome = self.outcome.subscribe();
         match outcome.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or_else(|| Err(ProblemCode::Internal.problem("the session has no result"))),
+            Ok(result) => result
+                .clone()
+                .unwrap_or_else(|| Err(ProblemCode::Internal.problem("the session has no result"))),
             Err(_) => Err(ProblemCode::Aborted.problem("the session ended with the node")),
         }
     }
@@ -87,7 +97,10 @@ pub struct SessionTable {
 impl SessionTable {
     /// An empty table for at most `limit` sessions.
     pub fn new(limit: usize) -> Self {
-        Self { sessions: Mutex::default(), limit }
+        Self {
+            sessions: Mutex::default(),
+            limit,
+        }
     }
 
     /// The session of this id.
@@ -107,12 +120,18 @@ impl SessionTable {
 
     /// The open sessions of one request.
     pub fn of_request(&self, request: &Hash) -> Vec<Arc<Session>> {
-        self.lock().values().filter(|s| s.spend().terms().request == *request && !s.is_finished()).cloned().collect()
+        self.lock()
+            .values()
+            .filter(|s| s.spend().terms().request == *request && !s.is_finished())
+            .cloned()
+            .collect()
     }
 
     /// Whether any session has started and not ended.
     pub fn any_running(&self) -> bool {
-        self.lock().values().any(|s| s.is_started() && !s.is_finished())
+        self.lock()
+            .values()
+            .any(|s| s.is_started() && !s.is_finished())
     }
 
     /// Takes out every session whose authorization ended before `before`; finished ones stay that long so that a

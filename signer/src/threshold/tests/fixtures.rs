@@ -100,7 +100,7 @@ pub(super) fn context(
 
 /// What the gate does for a session that passed all of its checks.
 pub(super) fn released(context: &SigningContext) -> Released {
-    Released::new(*context.preimage.digest(), context.execution)
+    Released::for_driver_tests(*context.preimage.digest(), context.execution)
 }
 
 /// One party's signing, from open to signature, with material that needs no pool.
