@@ -82,6 +82,7 @@ pub struct TestDeployment {
     content: PolicyBundle,
     identities: BTreeMap<MemberId, IdentityKey>,
     threshold: u16,
+    founded: Timestamp,
     now: Timestamp,
 }
 
@@ -100,6 +101,7 @@ impl TestDeployment {
             content: content::without_keys(&identities),
             identities,
             threshold,
+            founded: now,
             now,
         }
     }
@@ -132,6 +134,11 @@ impl TestDeployment {
         content::add_key_with_wallet(&mut self.content, record)
     }
 
+    /// The same for a successor's content: see [`TestDeployment::successor`].
+    pub fn add_key_to(content: &mut PolicyBundle, record: KeyRecord) -> WalletId {
+        content::add_key_with_wallet(content, record)
+    }
+
     /// The content of the genesis, to change before anything is signed.
     pub fn content_mut(&mut self) -> &mut PolicyBundle {
         &mut self.content
@@ -147,7 +154,7 @@ impl TestDeployment {
         self.now
     }
 
-    /// Lets time pass: statements are issued at `now` from here on. The genesis changes with it.
+    /// Lets time pass: statements are issued at `now` from here on. The genesis stays as it is.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
@@ -166,7 +173,7 @@ impl TestDeployment {
 
     /// The genesis bundle, signed by the author and both [`APPROVERS`]. The same content gives the same bytes.
     pub fn genesis(&self) -> Envelope {
-        let issued_at = self.now.minus_seconds(60);
+        let issued_at = self.founded.minus_seconds(60);
         let statement = Statement {
             kind: PolicyBundle::KIND,
             genesis: Hash::ZERO,

@@ -1,0 +1,426 @@
+//! A cluster of real signer nodes on loopback, over real TLS with sealed stores, and the test as its coordinator.
+//!
+//! Nodes run in this process, or each in a process of its own that can be killed: [`Place`]. A node process is this very
+//! test executable started again, see [`child_entry`].
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use countersign_policy::bundle::{ActiveBundle, BundleChain, Environment, KeyRecord, KeyState};
+use countersign_policy::statement::{Authorization, CeremonyTranscript, KeyCeremony, Receipt, Verified};
+use countersign_policy::testing::{COORDINATOR, TestDeployment, member};
+use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature};
+use countersign_signer::clock::now;
+use countersign_signer::files::{write_identity_key, write_secret_file};
+use countersign_signer::net::{
+    BundleHandle, CallError, CertificateAuthority, CertificateRequest, ClientLimits, NodeClient, TlsIdentity,
+};
+use countersign_signer::node::{Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store};
+use countersign_signer::wire::{
+    BundleAck, CeremonyStatus, CeremonyStep, NodeStatus, Pools, Prepare, Prepared, Records, Sign, Signed, StartCeremony, Stop, Stopped,
+    SubmitBundle, path,
+};
+
+/// Where the nodes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the test's process.
+    Inside,
+    /// Each in a process of its own.
+    Processes,
+}
+
+/// The environment variable that turns a test executable into a node.
+const CHILD: &str = "COUNTERSIGN_TEST_NODE";
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(30);
+
+/// A running cluster. Dropping it kills its processes and removes its files.
+pub struct Cluster {
+    /// Members, keys and statements.
+    pub deployment: TestDeployment,
+    /// The chain as the test knows it.
+    pub chain: BundleChain,
+    folder: tempfile::TempDir,
+    place: Place,
+    nodes: BTreeMap<MemberId, Running>,
+    clients: BTreeMap<MemberId, NodeClient>,
+    bundle: BundleHandle,
+    authority: CertificateAuthority,
+    ports: BTreeMap<MemberId, u16>,
+}
+
+enum Running {
+    Inside(Box<Node>),
+    Process(Child),
+}
+
+/// Runs a node in this process when the environment asks for it; to be called first in a test named `child_entry` of every
+/// test file that uses [`Place::Processes`].
+pub async fn child_entry() {
+    let Some(config) = std::env::var_os(CHILD) else { return };
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
+    }
+    countersign_signer::node::run(Path::new(&config)).await.expect("the node runs");
+    std::process::exit(0);
+}
+
+impl Cluster {
+    /// Starts `nodes` nodes with keys of `threshold`.
+    pub async fn start(nodes: usize, threshold: u16, place: Place) -> Self {
+        let deployment = TestDeployment::at(nodes, threshold, now());
+        let chain = deployment.chain();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let authority = CertificateAuthority::create("test authority", now(), 30).expect("an authority");
+        let ports: BTreeMap<MemberId, u16> = deployment.nodes().into_iter().zip(free_ports(nodes)).collect();
+        let bundle = BundleHandle::new(chain.active().clone());
+        let mut cluster =
+            Self { deployment, chain, folder, place, nodes: BTreeMap::new(), clients: BTreeMap::new(), bundle, authority, ports };
+        for node in cluster.deployment.nodes() {
+            cluster.write_node(&node).await;
+        }
+        let tls = cluster.tls(COORDINATOR);
+        for node in cluster.deployment.nodes() {
+            let url = cluster.url(&node);
+            let client = NodeClient::new(node.clone(), &url, &tls, cluster.bundle.clone(), ClientLimits::default()).expect("a client");
+            cluster.clients.insert(node.clone(), client);
+            cluster.start_node(&node).await;
+        }
+        cluster
+    }
+
+    /// A TLS identity of any member, issued by the deployment's authority.
+    pub fn tls(&self, id: &str) -> TlsIdentity {
+        let request = CertificateRequest {
+            member: &member(id),
+            identity: self.deployment.identity(id),
+            genesis: self.deployment.genesis_hash(),
+            names: &[],
+            now: now(),
+            valid_days: 30,
+        };
+        let pair = self.authority.issue(&request).expect("a certificate");
+        TlsIdentity::from_pem(&pair.cert_pem, &pair.key_pem, self.authority.certificate_pem()).expect("a TLS identity")
+    }
+
+    /// A client to a node with another identity than the coordinator's.
+    pub fn client_as(&self, id: &str, node: &MemberId) -> NodeClient {
+        let tls = self.tls(id);
+        NodeClient::new(node.clone(), &self.url(node), &tls, self.bundle.clone(), ClientLimits::default()).expect("a client")
+    }
+
+    /// A node's address.
+    pub fn url(&self, node: &MemberId) -> String {
+        format!("https://127.0.0.1:{}", self.ports[node])
+    }
+
+    /// A node's folder.
+    pub fn node_folder(&self, node: &MemberId) -> PathBuf {
+        self.folder.path().join(node.as_str())
+    }
+
+    async fn write_node(&self, node: &MemberId) {
+        let folder = self.node_folder(node);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let request = CertificateRequest {
+            member: node,
+            identity: self.deployment.identity(node.as_str()),
+            genesis: self.deployment.genesis_hash(),
+            names: &[],
+            now: now(),
+            valid_days: 30,
+        };
+        let pair = self.authority.issue(&request).expect("a certificate");
+        write_identity_key(&folder.join("identity.key"), self.deployment.identity(node.as_str())).expect("a key file");
+        write_secret_file(&folder.join("tls.key"), pair.key_pem.as_bytes()).expect("a key file");
+        write_secret_file(&folder.join("passphrase"), b"a passphrase for tests only").expect("a passphrase");
+        std::fs::write(folder.join("tls.crt"), &pair.cert_pem).expect("a certificate");
+        std::fs::write(folder.join("ca.crt"), self.authority.certificate_pem()).expect("a certificate");
+        let genesis = serde_json::to_vec(&self.deployment.genesis()).expect("JSON");
+        std::fs::write(folder.join("genesis.json"), genesis).expect("a genesis");
+        let peers = self.ports.keys().filter(|n| *n != node).map(|n| (n.clone(), self.url(n))).collect();
+        let config = NodeConfig {
+            node: node.clone(),
+            listen: ([127, 0, 0, 1], self.ports[node]).into(),
+            data_dir: "data".into(),
+            identity_key_file: "identity.key".into(),
+            tls_certificate_file: "tls.crt".into(),
+            tls_key_file: "tls.key".into(),
+            tls_ca_file: "ca.crt".into(),
+            passphrase_file: "passphrase".into(),
+            genesis_file: "genesis.json".into(),
+            genesis_hash: self.deployment.genesis_hash(),
+            peers,
+            presignatures: PresignatureConfig { low: 1, high: 2, capacity: 64 },
+            resources: ResourceConfig { sign_timeout_seconds: 5, ceremony_timeout_seconds: 300, ..ResourceConfig::default() },
+        };
+        let file = folder.join("node.toml");
+        std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("a configuration");
+        create_store(&NodeConfig::load(&file).expect("a configuration")).await.expect("a store");
+    }
+
+    /// Starts a node that does not run, and waits until it answers.
+    pub async fn start_node(&mut self, node: &MemberId) {
+        let file = self.node_folder(node).join("node.toml");
+        let running = match self.place {
+            Place::Inside => {
+                let config = NodeConfig::load(&file).expect("a configuration");
+                Running::Inside(Box::new(Node::start(config).await.expect("the node starts")))
+            }
+            Place::Processes => {
+                let test = std::env::current_exe().expect("this executable");
+                let mut command = Command::new(test);
+                command.args(["child_entry", "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, &file).stdout(Stdio::null());
+                if std::env::var_os("RUST_LOG").is_none() {
+                    command.stderr(Stdio::null());
+                }
+                Running::Process(command.spawn().expect("a process"))
+            }
+        };
+        self.nodes.insert(node.clone(), running);
+        let until = Instant::now() + CALL;
+        loop {
+            let answer: Result<NodeStatus, CallError> = self.clients[node].get_json(path::STATUS, Duration::from_secs(2)).await;
+            if answer.is_ok() {
+                return;
+            }
+            assert!(Instant::now() < until, "{node} does not answer: {answer:?}");
+            self.clients[node].wake();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends a node: `kill -9` for a process, an orderly stop inside.
+    pub async fn kill(&mut self, node: &MemberId) {
+        match self.nodes.remove(node) {
+            Some(Running::Process(mut child)) => {
+                child.kill().expect("the process is ours");
+                child.wait().expect("the process ends");
+            }
+            Some(Running::Inside(node)) => node.stop().await,
+            None => {}
+        }
+    }
+
+    /// The process of a node.
+    pub fn process(&mut self, node: &MemberId) -> Option<&mut Child> {
+        match self.nodes.get_mut(node) {
+            Some(Running::Process(child)) => Some(child),
+            _ => None,
+        }
+    }
+
+    /// All nodes in ascending order.
+    pub fn members(&self) -> Vec<MemberId> {
+        self.deployment.nodes()
+    }
+
+    /// A client to a node, as the coordinator.
+    pub fn client(&self, node: &MemberId) -> &NodeClient {
+        &self.clients[node]
+    }
+
+    /// The active bundle as the test knows it.
+    pub fn active(&self) -> &ActiveBundle {
+        self.chain.active()
+    }
+
+    /// Makes a key with all nodes and pins it with its wallet. Returns its record.
+    pub async fn make_key(&mut self, key: &str, protocol: Protocol, threshold: u16) -> KeyRecord {
+        let order = self.order(key, protocol, threshold);
+        let transcripts = self.run_ceremony(&order).await;
+        let record = self.record(&order, &transcripts);
+        let pinned = record.clone();
+        let bundle = self.deployment.successor(self.chain.active(), |content| {
+            TestDeployment::add_key_to(content, pinned);
+        });
+        self.follow(bundle, transcripts).await;
+        record
+    }
+
+    /// A signed order for a key held by all nodes.
+    pub fn order(&mut self, key: &str, protocol: Protocol, threshold: u16) -> Envelope {
+        self.deployment.set_now(now());
+        self.deployment.ceremony(KeyCeremony {
+            key: KeyId::new(key).expect("a key id"),
+            protocol,
+            threshold,
+            max_faulty: 0,
+            nodes: self.members(),
+            purpose: "tests".to_owned(),
+            environment: Environment::Test,
+        })
+    }
+
+    /// Runs a ceremony on all nodes and collects the transcripts.
+    pub async fn run_ceremony(&self, order: &Envelope) -> Vec<Envelope> {
+        let call = StartCeremony { order: order.clone() };
+        for (node, client) in &self.clients {
+            let started: Result<CeremonyStatus, CallError> = client.post_json(path::CEREMONIES, &call, CALL).await;
+            started.unwrap_or_else(|e| panic!("{node} does not start the ceremony: {e:?}"));
+        }
+        let mut transcripts = Vec::new();
+        for (node, client) in &self.clients {
+            let until = Instant::now() + Duration::from_secs(240);
+            loop {
+                let at = format!("{}/{}", path::CEREMONIES, order.digest());
+                let status: CeremonyStatus = client.get_json(&at, CALL).await.expect("a status");
+                match status.step {
+                    CeremonyStep::Complete => {
+                        transcripts.push(status.transcript.expect("a transcript"));
+                        break;
+                    }
+                    CeremonyStep::Failed { reason } => panic!("the ceremony failed on {node}: {reason}"),
+                    step => assert!(Instant::now() < until, "{node} is still at {step:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        transcripts
+    }
+
+    /// The record that pins a key.
+    pub fn record(&self, order: &Envelope, transcripts: &[Envelope]) -> KeyRecord {
+        let directory = self.active().directory();
+        let order = directory.open_quorum::<KeyCeremony>(order).expect("an order");
+        let opened: Vec<Verified<CeremonyTranscript>> = transcripts.iter().map(|t| directory.open(t).expect("a transcript")).collect();
+        let content = opened[0].body();
+        let body = order.body();
+        KeyRecord {
+            id: body.key.clone(),
+            protocol: body.protocol,
+            threshold: body.threshold,
+            max_faulty: body.max_faulty,
+            nodes: body.nodes.clone(),
+            purpose: body.purpose.clone(),
+            environment: body.environment,
+            state: KeyState::Active,
+            group_key: content.group_key,
+            chain_code: content.chain_code,
+            transcript: content.content_hash().expect("a hash"),
+        }
+    }
+
+    /// Gives all nodes the next bundle; each must follow it.
+    pub async fn follow(&mut self, bundle: Envelope, transcripts: Vec<Envelope>) {
+        let call = SubmitBundle { bundle: bundle.clone(), transcripts };
+        for (node, client) in &self.clients {
+            if !self.nodes.contains_key(node) {
+                continue;
+            }
+            let ack: BundleAck = client.post_json(path::BUNDLES, &call, CALL).await.unwrap_or_else(|e| panic!("{node}: {e:?}"));
+            assert_eq!(ack.bundle, bundle.digest());
+        }
+        let active = self.chain.append(&bundle, now()).expect("a successor").clone();
+        self.bundle.replace(active);
+    }
+
+    /// An authorization for a request, by the coordinator.
+    pub fn authorize(&mut self, request: &Envelope, participants: &[MemberId], attempt: u32) -> Envelope {
+        self.authorize_with(request, participants, attempt, |_| {})
+    }
+
+    /// The same with a change before it is signed.
+    pub fn authorize_with(
+        &mut self,
+        request: &Envelope,
+        participants: &[MemberId],
+        attempt: u32,
+        change: impl FnOnce(&mut Authorization),
+    ) -> Envelope {
+        self.deployment.set_now(now());
+        let mut body = self.deployment.authorization_body(self.chain.active(), request, participants, attempt);
+        change(&mut body);
+        self.deployment.sign(COORDINATOR, 60, body)
+    }
+
+    /// `prepare` at one node.
+    pub async fn prepare(&self, node: &MemberId, authorization: &Envelope, request: &Envelope) -> Result<Envelope, CallError> {
+        let call = Prepare { authorization: authorization.clone(), request: request.clone(), approvals: Vec::new() };
+        let prepared: Prepared = self.clients[node].post_json(path::PREPARE, &call, CALL).await?;
+        Ok(prepared.receipt)
+    }
+
+    /// `sign` at one node.
+    pub async fn sign_at(&self, node: &MemberId, session: Hash, receipts: &[Envelope]) -> Result<Vec<Signature>, CallError> {
+        let call = Sign { session, receipts: receipts.to_vec() };
+        let signed: Signed = self.clients[node].post_json(path::SIGN, &call, CALL).await?;
+        Ok(signed.signatures)
+    }
+
+    /// `stop` at one node.
+    pub async fn stop(&self, node: &MemberId, request: &Envelope, cancel: &Envelope) -> Result<Envelope, CallError> {
+        let call = Stop { request: request.clone(), cancel: cancel.clone() };
+        let stopped: Stopped = self.clients[node].post_json(path::STOP, &call, CALL).await?;
+        Ok(stopped.ack)
+    }
+
+    /// Prepares at all participants, signs at all of them, and returns each one's answer.
+    pub async fn sign(
+        &self,
+        authorization: &Envelope,
+        request: &Envelope,
+        participants: &[MemberId],
+    ) -> Result<Vec<Result<Vec<Signature>, CallError>>, CallError> {
+        let mut receipts = Vec::new();
+        for node in participants {
+            receipts.push(self.prepare(node, authorization, request).await?);
+        }
+        Ok(self.sign_with(&receipts, participants).await)
+    }
+
+    /// Hands the receipts to all participants at once.
+    pub async fn sign_with(&self, receipts: &[Envelope], participants: &[MemberId]) -> Vec<Result<Vec<Signature>, CallError>> {
+        let receipt: Verified<Receipt> = self.active().directory().open(&receipts[0]).expect("a receipt");
+        let session = receipt.body().terms.session;
+        let mut calls = Vec::new();
+        for node in participants {
+            let (client, call) = (self.clients[node].clone(), Sign { session, receipts: receipts.to_vec() });
+            calls.push(tokio::spawn(async move {
+                let signed: Result<Signed, CallError> = client.post_json(path::SIGN, &call, CALL).await;
+                signed.map(|s| s.signatures)
+            }));
+        }
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.await.expect("the call ends"));
+        }
+        answers
+    }
+
+    /// The presignatures at one node.
+    pub async fn pools(&self, node: &MemberId) -> Pools {
+        self.clients[node].get_json(path::POOLS, CALL).await.expect("the pools")
+    }
+
+    /// The newest records of one node.
+    pub async fn records(&self, node: &MemberId) -> Records {
+        self.clients[node].get_json(&format!("{}?limit=50", path::RECORDS), CALL).await.expect("the records")
+    }
+
+    /// What a node says about itself.
+    pub async fn status(&self, node: &MemberId) -> NodeStatus {
+        self.clients[node].get_json(path::STATUS, CALL).await.expect("a status")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for running in self.nodes.values_mut() {
+            if let Running::Process(child) = running {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Ports that were free a moment ago.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
+    listeners.iter().map(|l| l.local_addr().expect("an address").port()).collect()
+}
