@@ -10,18 +10,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::{ActiveBundle, BundleChain, Environment, KeyRecord, KeyState};
-use countersign_policy::statement::{Authorization, CeremonyTranscript, KeyCeremony, Receipt, Verified};
+use countersign_policy::statement::{
+    Authorization, CeremonyTranscript, KeyCeremony, Receipt, Verified,
+};
 use countersign_policy::testing::{COORDINATOR, TestDeployment, member};
 use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature};
 use countersign_signer::clock::now;
 use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::net::{
-    BundleHandle, CallError, CertificateAuthority, CertificateRequest, ClientLimits, NodeClient, TlsIdentity,
+    BundleHandle, CallError, CertificateAuthority, CertificateRequest, ClientLimits, NodeClient,
+    TlsIdentity,
 };
-use countersign_signer::node::{Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store};
+use countersign_signer::node::{
+    Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store,
+};
 use countersign_signer::wire::{
-    BundleAck, CeremonyStatus, CeremonyStep, NodeStatus, Pools, Prepare, Prepared, Records, Sign, Signed, StartCeremony, Stop, Stopped,
-    SubmitBundle, path,
+    BundleAck, CeremonyStatus, CeremonyStep, NodeStatus, Pools, Prepare, Prepared, Records, Sign,
+    Signed, StartCeremony, Stop, Stopped, SubmitBundle, path,
 };
 
 /// Where the nodes run.
@@ -61,11 +66,18 @@ enum Running {
 /// Runs a node in this process when the environment asks for it; to be called first in a test named `child_entry` of every
 /// test file that uses [`Place::Processes`].
 pub async fn child_entry() {
-    let Some(config) = std::env::var_os(CHILD) else { return };
+    let Some(config) = std::env::var_os(CHILD) else {
+        return;
+    };
     if std::env::var_os("RUST_LOG").is_some() {
-        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .init();
     }
-    countersign_signer::node::run(Path::new(&config)).await.expect("the node runs");
+    countersign_signer::node::run(Path::new(&config))
+        .await
+        .expect("the node runs");
     std::process::exit(0);
 }
 
@@ -75,18 +87,39 @@ impl Cluster {
         let deployment = TestDeployment::at(nodes, threshold, now());
         let chain = deployment.chain();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let authority = CertificateAuthority::create("test authority", now(), 30).expect("an authority");
-        let ports: BTreeMap<MemberId, u16> = deployment.nodes().into_iter().zip(free_ports(nodes)).collect();
+        let authority =
+            CertificateAuthority::create("test authority", now(), 30).expect("an authority");
+        let ports: BTreeMap<MemberId, u16> = deployment
+            .nodes()
+            .into_iter()
+            .zip(free_ports(nodes))
+            .collect();
         let bundle = BundleHandle::new(chain.active().clone());
-        let mut cluster =
-            Self { deployment, chain, folder, place, nodes: BTreeMap::new(), clients: BTreeMap::new(), bundle, authority, ports };
+        let mut cluster = Self {
+            deployment,
+            chain,
+            folder,
+            place,
+            nodes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            bundle,
+            authority,
+            ports,
+        };
         for node in cluster.deployment.nodes() {
             cluster.write_node(&node).await;
         }
         let tls = cluster.tls(COORDINATOR);
         for node in cluster.deployment.nodes() {
             let url = cluster.url(&node);
-            let client = NodeClient::new(node.clone(), &url, &tls, cluster.bundle.clone(), ClientLimits::default()).expect("a client");
+            let client = NodeClient::new(
+                node.clone(),
+                &url,
+                &tls,
+                cluster.bundle.clone(),
+                ClientLimits::default(),
+            )
+            .expect("a client");
             cluster.clients.insert(node.clone(), client);
             cluster.start_node(&node).await;
         }
@@ -104,13 +137,25 @@ impl Cluster {
             valid_days: 30,
         };
         let pair = self.authority.issue(&request).expect("a certificate");
-        TlsIdentity::from_pem(&pair.cert_pem, &pair.key_pem, self.authority.certificate_pem()).expect("a TLS identity")
+        TlsIdentity::from_pem(
+            &pair.cert_pem,
+            &pair.key_pem,
+            self.authority.certificate_pem(),
+        )
+        .expect("a TLS identity")
     }
 
     /// A client to a node with another identity than the coordinator's.
     pub fn client_as(&self, id: &str, node: &MemberId) -> NodeClient {
         let tls = self.tls(id);
-        NodeClient::new(node.clone(), &self.url(node), &tls, self.bundle.clone(), ClientLimits::default()).expect("a client")
+        NodeClient::new(
+            node.clone(),
+            &self.url(node),
+            &tls,
+            self.bundle.clone(),
+            ClientLimits::default(),
+        )
+        .expect("a client")
     }
 
     /// A node's address.
@@ -135,14 +180,25 @@ impl Cluster {
             valid_days: 30,
         };
         let pair = self.authority.issue(&request).expect("a certificate");
-        write_identity_key(&folder.join("identity.key"), self.deployment.identity(node.as_str())).expect("a key file");
+        write_identity_key(
+            &folder.join("identity.key"),
+            self.deployment.identity(node.as_str()),
+        )
+        .expect("a key file");
         write_secret_file(&folder.join("tls.key"), pair.key_pem.as_bytes()).expect("a key file");
-        write_secret_file(&folder.join("passphrase"), b"a passphrase for tests only").expect("a passphrase");
+        write_secret_file(&folder.join("passphrase"), b"a passphrase for tests only")
+            .expect("a passphrase");
         std::fs::write(folder.join("tls.crt"), &pair.cert_pem).expect("a certificate");
-        std::fs::write(folder.join("ca.crt"), self.authority.certificate_pem()).expect("a certificate");
+        std::fs::write(folder.join("ca.crt"), self.authority.certificate_pem())
+            .expect("a certificate");
         let genesis = serde_json::to_vec(&self.deployment.genesis()).expect("JSON");
         std::fs::write(folder.join("genesis.json"), genesis).expect("a genesis");
-        let peers = self.ports.keys().filter(|n| *n != node).map(|n| (n.clone(), self.url(n))).collect();
+        let peers = self
+            .ports
+            .keys()
+            .filter(|n| *n != node)
+            .map(|n| (n.clone(), self.url(n)))
+            .collect();
         let config = NodeConfig {
             node: node.clone(),
             listen: ([127, 0, 0, 1], self.ports[node]).into(),
@@ -155,12 +211,22 @@ impl Cluster {
             genesis_file: "genesis.json".into(),
             genesis_hash: self.deployment.genesis_hash(),
             peers,
-            presignatures: PresignatureConfig { low: 1, high: 2, capacity: 64 },
-            resources: ResourceConfig { sign_timeout_seconds: 5, ceremony_timeout_seconds: 300, ..ResourceConfig::default() },
+            presignatures: PresignatureConfig {
+                low: 1,
+                high: 2,
+                capacity: 64,
+            },
+            resources: ResourceConfig {
+                sign_timeout_seconds: 5,
+                ceremony_timeout_seconds: 300,
+                ..ResourceConfig::default()
+            },
         };
         let file = folder.join("node.toml");
         std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("a configuration");
-        create_store(&NodeConfig::load(&file).expect("a configuration")).await.expect("a store");
+        create_store(&NodeConfig::load(&file).expect("a configuration"))
+            .await
+            .expect("a store");
     }
 
     /// Starts a node that does not run, and waits until it answers.
@@ -169,12 +235,17 @@ impl Cluster {
         let running = match self.place {
             Place::Inside => {
                 let config = NodeConfig::load(&file).expect("a configuration");
-                Running::Inside(Box::new(Node::start(config).await.expect("the node starts")))
+                Running::Inside(Box::new(
+                    Node::start(config).await.expect("the node starts"),
+                ))
             }
             Place::Processes => {
                 let test = std::env::current_exe().expect("this executable");
                 let mut command = Command::new(test);
-                command.args(["child_entry", "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, &file).stdout(Stdio::null());
+                command
+                    .args(["child_entry", "--exact", "--nocapture", "--test-threads=1"])
+                    .env(CHILD, &file)
+                    .stdout(Stdio::null());
                 if std::env::var_os("RUST_LOG").is_none() {
                     command.stderr(Stdio::null());
                 }
@@ -184,7 +255,9 @@ impl Cluster {
         self.nodes.insert(node.clone(), running);
         let until = Instant::now() + CALL;
         loop {
-            let answer: Result<NodeStatus, CallError> = self.clients[node].get_json(path::STATUS, Duration::from_secs(2)).await;
+            let answer: Result<NodeStatus, CallError> = self.clients[node]
+                .get_json(path::STATUS, Duration::from_secs(2))
+                .await;
             if answer.is_ok() {
                 return;
             }
@@ -258,9 +331,12 @@ impl Cluster {
 
     /// Runs a ceremony on all nodes and collects the transcripts.
     pub async fn run_ceremony(&self, order: &Envelope) -> Vec<Envelope> {
-        let call = StartCeremony { order: order.clone() };
+        let call = StartCeremony {
+            order: order.clone(),
+        };
         for (node, client) in &self.clients {
-            let started: Result<CeremonyStatus, CallError> = client.post_json(path::CEREMONIES, &call, CALL).await;
+            let started: Result<CeremonyStatus, CallError> =
+                client.post_json(path::CEREMONIES, &call, CALL).await;
             started.unwrap_or_else(|e| panic!("{node} does not start the ceremony: {e:?}"));
         }
         let mut transcripts = Vec::new();
@@ -274,7 +350,9 @@ impl Cluster {
                         transcripts.push(status.transcript.expect("a transcript"));
                         break;
                     }
-                    CeremonyStep::Failed { reason } => panic!("the ceremony failed on {node}: {reason}"),
+                    CeremonyStep::Failed { reason } => {
+                        panic!("the ceremony failed on {node}: {reason}")
+                    }
                     step => assert!(Instant::now() < until, "{node} is still at {step:?}"),
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -286,8 +364,13 @@ impl Cluster {
     /// The record that pins a key.
     pub fn record(&self, order: &Envelope, transcripts: &[Envelope]) -> KeyRecord {
         let directory = self.active().directory();
-        let order = directory.open_quorum::<KeyCeremony>(order).expect("an order");
-        let opened: Vec<Verified<CeremonyTranscript>> = transcripts.iter().map(|t| directory.open(t).expect("a transcript")).collect();
+        let order = directory
+            .open_quorum::<KeyCeremony>(order)
+            .expect("an order");
+        let opened: Vec<Verified<CeremonyTranscript>> = transcripts
+            .iter()
+            .map(|t| directory.open(t).expect("a transcript"))
+            .collect();
         let content = opened[0].body();
         let body = order.body();
         KeyRecord {
@@ -307,20 +390,35 @@ impl Cluster {
 
     /// Gives all nodes the next bundle; each must follow it.
     pub async fn follow(&mut self, bundle: Envelope, transcripts: Vec<Envelope>) {
-        let call = SubmitBundle { bundle: bundle.clone(), transcripts };
+        let call = SubmitBundle {
+            bundle: bundle.clone(),
+            transcripts,
+        };
         for (node, client) in &self.clients {
             if !self.nodes.contains_key(node) {
                 continue;
             }
-            let ack: BundleAck = client.post_json(path::BUNDLES, &call, CALL).await.unwrap_or_else(|e| panic!("{node}: {e:?}"));
+            let ack: BundleAck = client
+                .post_json(path::BUNDLES, &call, CALL)
+                .await
+                .unwrap_or_else(|e| panic!("{node}: {e:?}"));
             assert_eq!(ack.bundle, bundle.digest());
         }
-        let active = self.chain.append(&bundle, now()).expect("a successor").clone();
+        let active = self
+            .chain
+            .append(&bundle, now())
+            .expect("a successor")
+            .clone();
         self.bundle.replace(active);
     }
 
     /// An authorization for a request, by the coordinator.
-    pub fn authorize(&mut self, request: &Envelope, participants: &[MemberId], attempt: u32) -> Envelope {
+    pub fn authorize(
+        &mut self,
+        request: &Envelope,
+        participants: &[MemberId],
+        attempt: u32,
+    ) -> Envelope {
         self.authorize_with(request, participants, attempt, |_| {})
     }
 
@@ -333,29 +431,62 @@ impl Cluster {
         change: impl FnOnce(&mut Authorization),
     ) -> Envelope {
         self.deployment.set_now(now());
-        let mut body = self.deployment.authorization_body(self.chain.active(), request, participants, attempt);
+        let mut body =
+            self.deployment
+                .authorization_body(self.chain.active(), request, participants, attempt);
         change(&mut body);
         self.deployment.sign(COORDINATOR, 60, body)
     }
 
     /// `prepare` at one node.
-    pub async fn prepare(&self, node: &MemberId, authorization: &Envelope, request: &Envelope) -> Result<Envelope, CallError> {
-        let call = Prepare { authorization: authorization.clone(), request: request.clone(), approvals: Vec::new() };
-        let prepared: Prepared = self.clients[node].post_json(path::PREPARE, &call, CALL).await?;
+    pub async fn prepare(
+        &self,
+        node: &MemberId,
+        authorization: &Envelope,
+        request: &Envelope,
+    ) -> Result<Envelope, CallError> {
+        let call = Prepare {
+            authorization: authorization.clone(),
+            request: request.clone(),
+            approvals: Vec::new(),
+        };
+        let prepared: Prepared = self.clients[node]
+            .post_json(path::PREPARE, &call, CALL)
+            .await?;
         Ok(prepared.receipt)
     }
 
     /// `sign` at one node.
-    pub async fn sign_at(&self, node: &MemberId, session: Hash, receipts: &[Envelope]) -> Result<Vec<Signature>, CallError> {
-        let call = Sign { session, receipts: receipts.to_vec() };
-        let signed: Signed = self.clients[node].post_json(path::SIGN, &call, CALL).await?;
+    pub async fn sign_at(
+        &self,
+        node: &MemberId,
+        session: Hash,
+        receipts: &[Envelope],
+    ) -> Result<Vec<Signature>, CallError> {
+        let call = Sign {
+            session,
+            receipts: receipts.to_vec(),
+        };
+        let signed: Signed = self.clients[node]
+            .post_json(path::SIGN, &call, CALL)
+            .await?;
         Ok(signed.signatures)
     }
 
     /// `stop` at one node.
-    pub async fn stop(&self, node: &MemberId, request: &Envelope, cancel: &Envelope) -> Result<Envelope, CallError> {
-        let call = Stop { request: request.clone(), cancel: cancel.clone() };
-        let stopped: Stopped = self.clients[node].post_json(path::STOP, &call, CALL).await?;
+    pub async fn stop(
+        &self,
+        node: &MemberId,
+        request: &Envelope,
+        cancel: &Envelope,
+    ) -> Result<Envelope, CallError> {
+        let call = Stop {
+            request: request.clone(),
+            cancel: cancel.clone(),
+        };
+        let stopped: Stopped = self.clients[node]
+            .post_json(path::STOP, &call, CALL)
+            .await?;
         Ok(stopped.ack)
     }
 
@@ -374,14 +505,29 @@ impl Cluster {
     }
 
     /// Hands the receipts to all participants at once.
-    pub async fn sign_with(&self, receipts: &[Envelope], participants: &[MemberId]) -> Vec<Result<Vec<Signature>, CallError>> {
-        let receipt: Verified<Receipt> = self.active().directory().open(&receipts[0]).expect("a receipt");
+    pub async fn sign_with(
+        &self,
+        receipts: &[Envelope],
+        participants: &[MemberId],
+    ) -> Vec<Result<Vec<Signature>, CallError>> {
+        let receipt: Verified<Receipt> = self
+            .active()
+            .directory()
+            .open(&receipts[0])
+            .expect("a receipt");
         let session = receipt.body().terms.session;
         let mut calls = Vec::new();
         for node in participants {
-            let (client, call) = (self.clients[node].clone(), Sign { session, receipts: receipts.to_vec() });
+            let (client, call) = (
+                self.clients[node].clone(),
+                Sign {
+                    session,
+                    receipts: receipts.to_vec(),
+                },
+            );
             calls.push(tokio::spawn(async move {
-                let signed: Result<Signed, CallError> = client.post_json(path::SIGN, &call, CALL).await;
+                let signed: Result<Signed, CallError> =
+                    client.post_json(path::SIGN, &call, CALL).await;
                 signed.map(|s| s.signatures)
             }));
         }
@@ -394,17 +540,26 @@ impl Cluster {
 
     /// The presignatures at one node.
     pub async fn pools(&self, node: &MemberId) -> Pools {
-        self.clients[node].get_json(path::POOLS, CALL).await.expect("the pools")
+        self.clients[node]
+            .get_json(path::POOLS, CALL)
+            .await
+            .expect("the pools")
     }
 
     /// The newest records of one node.
     pub async fn records(&self, node: &MemberId) -> Records {
-        self.clients[node].get_json(&format!("{}?limit=50", path::RECORDS), CALL).await.expect("the records")
+        self.clients[node]
+            .get_json(&format!("{}?limit=50", path::RECORDS), CALL)
+            .await
+            .expect("the records")
     }
 
     /// What a node says about itself.
     pub async fn status(&self, node: &MemberId) -> NodeStatus {
-        self.clients[node].get_json(path::STATUS, CALL).await.expect("a status")
+        self.clients[node]
+            .get_json(path::STATUS, CALL)
+            .await
+            .expect("a status")
     }
 }
 
@@ -421,6 +576,11 @@ impl Drop for Cluster {
 
 /// Ports that were free a moment ago.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
-    listeners.iter().map(|l| l.local_addr().expect("an address").port()).collect()
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port"))
+        .collect();
+    listeners
+        .iter()
+        .map(|l| l.local_addr().expect("an address").port())
+        .collect()
 }

@@ -14,7 +14,9 @@ use super::service::{Service, router};
 use crate::ceremony::Ceremonies;
 use crate::clock::now;
 use crate::files::{read_identity_key, read_secret_file};
-use crate::net::{ClientLimits, NodeClient, PeerLimits, PeerNetwork, Server, ServerLimits, TlsIdentity};
+use crate::net::{
+    ClientLimits, NodeClient, PeerLimits, PeerNetwork, Server, ServerLimits, TlsIdentity,
+};
 use crate::session::{Engine, EngineParts, PoolFiller, ShareCache};
 use crate::store::{OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
