@@ -1,1 +1,4 @@
 //! Chains and bundles that must be refused.
+
+mod chain;
+mod content;

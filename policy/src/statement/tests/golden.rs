@@ -49,21 +49,21 @@ fn who_may_issue_what() {
     let mut table = String::from(
         "x: may issue, q: may issue if a quorum signs, ?: decided with the content\n\n",
     );
-    write!(table, "{:18}", "").unwrap();
-    for kind in Kind::ALL {
-        write!(table, " {:>19}", kind.as_str()).unwrap();
+    write!(table, "{:20}", "").unwrap();
+    for role in Role::ALL {
+        write!(table, " {:>16}", role.as_str()).unwrap();
     }
     table.push('\n');
-    for role in Role::ALL {
-        write!(table, "{:18}", role.as_str()).unwrap();
-        for kind in Kind::ALL {
+    for kind in Kind::ALL {
+        write!(table, "{:20}", kind.as_str()).unwrap();
+        for role in Role::ALL {
             let mark = match kind {
                 Kind::SignRequest | Kind::NodeTls => "?",
                 _ if !kind.issuers().contains(&role) => ".",
                 _ if kind.is_quorum_signed() => "q",
                 _ => "x",
             };
-            write!(table, " {mark:>19}").unwrap();
+            write!(table, " {mark:>16}").unwrap();
         }
         table.push('\n');
     }
