@@ -1,0 +1,525 @@
+//! Sign requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use countersign_policy::bundle::Role;
+use countersign_policy::statement::{Cancel, CancelReason, SignRequest, Verified};
+use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Timestamp, decide};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::model::{RequestList, RequestView, Simulation};
+use super::problem::{ApiProblem, ApiProblemCode};
+use super::token::Reader;
+use super::{body, location};
+use crate::core::{Core, now};
+use crate::db::{
+    Created, Decided, Filter, IdempotencyKey, NewRequest, PageCursor, RequestFacts, StoredAnswer,
+    StoredRequest,
+};
+use crate::lifecycle::{Goal, StateName, Why};
+use crate::orchestrate::{self, Judged};
+
+/// The longest that a call waits for a final state, in seconds.
+pub(super) const MAX_WAIT: u64 = 60;
+
+/// Asks for a signature. The body is the DSSE envelope of a sign-request statement.
+#[utoipa::path(post, path = "/v1/sign-requests", tag = "sign requests", request_body = Object,
+    params(("Idempotency-Key" = String, Header, description = "1 to 128 printable characters; the same call has the same key"),
+           ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the request is final, or after N (at most 60) seconds")),
+    responses((status = 200, description = "final", body = RequestView), (status = 202, description = "under way; see Location", body = RequestView),
+              (status = "4XX", description = "a problem", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn create(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiProblem> {
+    let envelope: Envelope = body(bytes)?;
+    let judged = judge(&core, &envelope).await?;
+    let idempotency = idempotency_key(&headers)?;
+    let wait = preferred_wait(&headers)?;
+    let (facts, expires_at) = (facts_of(&judged), judged.verified.statement().expires_at);
+    let (decided, session) = decision(&core, &judged, &envelope).await?;
+    let sign_request = judged.verified.body();
+    let new = NewRequest {
+        id: judged.verified.digest(),
+        initiator: judged.verified.issuer(),
+        external_id: &sign_request.external_id,
+        wallet: &sign_request.wallet,
+        key: &sign_request.key,
+        network: sign_request.network,
+        envelope: &envelope,
+        facts: &facts,
+        expires_at,
+        decided,
+    };
+    let seconds = i64::try_from(wait.unwrap_or_default().saturating_add(5)).unwrap_or(65);
+    let key = IdempotencyKey {
+        key: &idempotency,
+        answer_within: seconds.saturating_mul(1000),
+        at_once: wait.is_none(),
+    };
+    let created = core
+        .store
+        .create_request(&core.lease, &new, &key, &accepted)
+        .await?;
+    let initiator = new.initiator.clone();
+    let request = match created {
+        Created::New(request) => {
+            if !request.state.is_final() {
+                orchestrate::start(&core, (*request).clone(), Some(judged), session);
+            }
+            *request
+        }
+        Created::Known {
+            answer: Some((status, text)),
+            request,
+        } => {
+            return Ok(replay(status, text, request.id));
+        }
+        Created::Known {
+            request,
+            answer: None,
+        } => *request,
+        Created::InFlight(id) => {
+            return Err(ApiProblemCode::InFlight
+                .problem("the first call with this idempotency key is being answered; repeat it in a moment or read the request")
+                .about(id));
+        }
+        Created::KeyReused(id) => {
+            return Err(ApiProblemCode::IdempotencyKeyReused
+                .problem(format!(
+                    "this idempotency key belongs to request {id}; a new statement needs a new key"
+                ))
+                .about(id));
+        }
+        Created::ExternalIdTaken(id) => {
+            return Err(ApiProblemCode::ExternalId
+                .problem(format!("the external id belongs to request {id} for ever; another payment needs another one"))
+                .about(id));
+        }
+    };
+    let Some(wait) = wait else {
+        return Ok(answer(&request, None));
+    };
+    let request = final_or_late(&core, request, Duration::from_secs(wait)).await?;
+    if !request.state.is_final() {
+        core.store
+            .store_answer(&initiator, &idempotency, &accepted(&request))
+            .await?;
+    }
+    Ok(answer(&request, Some(wait)))
+}
+
+/// What follows from the decision; an allowed request is authorized in the same breath.
+async fn decision(
+    core: &Core,
+    judged: &Judged,
+    envelope: &Envelope,
+) -> Result<(Decided, Option<crate::orchestrate::Session>), ApiProblem> {
+    match judged.decision.outcome {
+        Outcome::Blocked => {
+            let why = Why::policy(judged.decision.reasons.clone(), "policy");
+            return Ok((Decided::Blocked(why), None));
+        }
+        Outcome::NeedsApprovals => return Ok((Decided::PendingApproval, None)),
+        Outcome::Allow => {}
+    }
+    if core.works.len() >= core.limits.max_running {
+        return Err(ApiProblemCode::Busy
+            .problem("too many requests are being worked on; repeat the call in a moment"));
+    }
+    // A repeated call must not cost a presignature.
+    let key = judged.bundle.key(&judged.verified.body().key);
+    if key.is_some_and(|k| k.protocol == Protocol::Cggmp24)
+        && core.store.request(envelope.digest()).await?.is_some()
+    {
+        return Ok((Decided::Received, None));
+    }
+    Ok(match orchestrate::first_attempt(core, judged).await {
+        Some((attempt, session)) => (Decided::Authorized(attempt), Some(session)),
+        None => (Decided::Received, None),
+    })
+}
+
+/// Opens and decodes a request, and decides. What is refused here is recorded, but is no request.
+async fn judge(core: &Core, envelope: &Envelope) -> Result<Judged, ApiProblem> {
+    let bundle = core.bundle.current();
+    let verified: Verified<SignRequest> = match bundle.directory().open(envelope) {
+        Ok(verified) => verified,
+        // Nobody vouches for it, so it leaves no more than a line in the log.
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a sign request was refused"
+            );
+            return Err(ApiProblemCode::Statement.problem(explain(&error)));
+        }
+    };
+    match Facts::establish(&bundle, verified.body()) {
+        Ok(facts) => {
+            let decision = decide(&bundle, &verified, &facts, now());
+            Ok(Judged {
+                bundle,
+                verified,
+                facts,
+                decision,
+            })
+        }
+        Err(error) => {
+            let (subject, issuer) = (verified.digest().to_hex(), verified.issuer().as_str());
+            let detail = explain(&error);
+            core.audit(
+                "sign-request",
+                subject,
+                issuer,
+                "refused/transaction",
+                detail.clone(),
+            )
+            .await;
+            Err(ApiProblemCode::Transaction.problem(detail))
+        }
+    }
+}
+
+fn facts_of(judged: &Judged) -> RequestFacts {
+    let transaction = judged.facts.transaction();
+    let mut intent = transaction.intent().clone();
+    intent.from = Some(*judged.facts.source());
+    RequestFacts {
+        intent,
+        from: *judged.facts.source(),
+        path: judged.verified.body().path.clone(),
+        unsigned: judged.verified.body().transaction.clone(),
+        digest: transaction.digest(),
+        decision: judged.decision.clone(),
+        bundle: judged.bundle.digest(),
+    }
+}
+
+pub(super) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Says what would be decided, without any effect. The body is that of a sign request.
+#[utoipa::path(post, path = "/v1/simulate", tag = "sign requests", request_body = Object,
+    responses((status = 200, body = Simulation), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn simulate(
+    State(core): State<Arc<Core>>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiProblem> {
+    let envelope: Envelope = body(bytes)?;
+    let judged = judge(&core, &envelope).await?;
+    let facts = facts_of(&judged);
+    let simulation = Simulation {
+        decision: facts.decision,
+        intent: facts.intent,
+        from: facts.from,
+        digest: facts.digest,
+        bundle: facts.bundle,
+    };
+    Ok(axum::Json(simulation).into_response())
+}
+
+/// One request with its history.
+#[utoipa::path(get, path = "/v1/sign-requests/{id}", tag = "sign requests",
+    params(("id" = String, Path, description = "64 hexadecimal digits"), ("Prefer" = Option<String>, Header, description = "`wait=N`")),
+    responses((status = 200, body = RequestView), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn read(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiProblem> {
+    let mut request = find(&core, &id_of(id)?).await?;
+    if !reader.may_read(&request.initiator) {
+        return Err(unknown());
+    }
+    let wait = preferred_wait(&headers)?;
+    if let Some(wait) = wait {
+        request = final_or_late(&core, request, Duration::from_secs(wait)).await?;
+    }
+    let events = core.store.events(request.id).await?;
+    let attempts = core.store.attempts(request.id).await?;
+    let view = RequestView::of(&request).with_history(events, &attempts);
+    Ok(applied(axum::Json(view).into_response(), wait))
+}
+
+/// What a list can be narrowed to.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// A state's name.
+    state: Option<String>,
+    /// A wallet id.
+    wallet: Option<String>,
+    /// CAIP-2.
+    network: Option<String>,
+    /// The payment layer's name.
+    external_id: Option<String>,
+    /// A member id.
+    initiator: Option<String>,
+    /// RFC 3339 with milliseconds: requests that came at or after it.
+    created_after: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// At most this many, up to 1000; 100 unless told.
+    limit: Option<u32>,
+}
+
+/// Requests from the newest to the oldest. A payment service sees its own.
+#[utoipa::path(get, path = "/v1/sign-requests", tag = "sign requests", params(ListQuery),
+    responses((status = 200, body = RequestList), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiProblem> {
+    let malformed = |what: String| ApiProblemCode::Malformed.problem(what);
+    let Query(query) = query.map_err(|e| malformed(e.body_text()))?;
+    let state = match query.state {
+        Some(name) => Some(
+            StateName::parse(&name).ok_or_else(|| malformed(format!("{name:?} is no state")))?,
+        ),
+        None => None,
+    };
+    let created_after = query
+        .created_after
+        .map(|t| t.parse::<Timestamp>())
+        .transpose();
+    let own = (!reader.reads_all()).then(|| reader.member.to_string());
+    if own.is_some() && query.initiator.is_some() && query.initiator != own {
+        return Err(ApiProblemCode::Forbidden.problem("a payment service reads its own requests"));
+    }
+    let filter = Filter {
+        state,
+        wallet: query.wallet,
+        network: query.network,
+        external_id: query.external_id,
+        initiator: query.initiator.or(own),
+        created_after: created_after.map_err(|e| malformed(e.to_string()))?,
+    };
+    let cursor = query.cursor.map(|c| parse_cursor(&c)).transpose()?;
+    let limit = query.limit.unwrap_or(100);
+    if limit == 0 || limit > 1000 {
+        return Err(malformed("limit must be 1 to 1000".to_owned()));
+    }
+    let page = core.store.list(&filter, cursor.as_ref(), limit).await?;
+    let list = RequestList {
+        requests: page.requests.iter().map(RequestView::of).collect(),
+        next_cursor: page.next.map(|c| format!("{}-{}", c.created_at, c.id)),
+    };
+    Ok(axum::Json(list).into_response())
+}
+
+fn parse_cursor(text: &str) -> Result<PageCursor, ApiProblem> {
+    let parts = text.split_once('-').and_then(|(at, id)| {
+        let id: Hash = id.parse().ok()?;
+        Some(PageCursor {
+            created_at: at.parse().ok()?,
+            id: id.to_hex(),
+        })
+    });
+    parts.ok_or_else(|| {
+        ApiProblemCode::Malformed.problem("the cursor is not one that this API gave")
+    })
+}
+
+/// Ends a request that is not signed yet. The body is the DSSE envelope of a cancel statement by the initiator or a
+/// security officer.
+#[utoipa::path(post, path = "/v1/sign-requests/{id}/cancel", tag = "sign requests", request_body = Object,
+    params(("id" = String, Path, description = "64 hexadecimal digits"), ("Prefer" = Option<String>, Header, description = "`wait=N`")),
+    responses((status = 200, description = "final", body = RequestView), (status = 202, description = "stopping", body = RequestView),
+              (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn cancel(
+    State(core): State<Arc<Core>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiProblem> {
+    let envelope: Envelope = body(bytes)?;
+    let bundle = core.bundle.current();
+    let id = id_of(id)?;
+    let cancel: Verified<Cancel> = bundle
+        .directory()
+        .open(&envelope)
+        .map_err(|e| ApiProblemCode::Statement.problem(explain(&e)))?;
+    cancel
+        .require_current(now(), bundle.skew_seconds())
+        .map_err(|e| ApiProblemCode::Statement.problem(e.to_string()))?;
+    if cancel.body().request.to_hex() != id {
+        return Err(ApiProblemCode::Statement
+            .problem("the cancel is for another request than the path names"));
+    }
+    let request = find(&core, &id).await?;
+    let who = cancel.issuer();
+    let reason = cancel.body().reason;
+    let may = match reason {
+        CancelReason::Initiator => *who == request.initiator,
+        CancelReason::Officer => bundle.has_role(who, Role::SecurityOfficer),
+        CancelReason::Expired | CancelReason::Failed => false,
+    };
+    if !may {
+        return Err(ApiProblemCode::Forbidden.problem(format!(
+            "{who} may not cancel this request with reason {reason:?}"
+        )));
+    }
+    let why = Why::new("cancelled", format!("by {who}: {}", cancel.body().detail));
+    let request = if request.state.is_final() {
+        request
+    } else {
+        orchestrate::stop_statement(&core, request.id, &envelope, Goal::Cancelled, why).await?
+    };
+    if matches!(request.state.name(), StateName::Signed) {
+        return Err(ApiProblemCode::Final
+            .problem("the request is signed: too late to cancel")
+            .about(request.id));
+    }
+    match core.works.get(&request.id) {
+        Some(work) => work.changed.notify_one(),
+        None => {
+            if let Some(claimed) = core.store.claim(&core.lease, request.id).await? {
+                orchestrate::start(&core, claimed, None, None);
+            }
+        }
+    }
+    let wait = preferred_wait(&headers)?;
+    let request = final_or_late(
+        &core,
+        request,
+        Duration::from_secs(wait.unwrap_or_default()),
+    )
+    .await?;
+    Ok(answer(&request, wait))
+}
+
+async fn find(core: &Core, id: &str) -> Result<StoredRequest, ApiProblem> {
+    let id: Hash = id.parse().map_err(|_| unknown())?;
+    core.store.request(id).await?.ok_or_else(unknown)
+}
+
+fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, ApiProblem> {
+    id.map(|Path(id)| id).map_err(|_| unknown())
+}
+
+fn unknown() -> ApiProblem {
+    ApiProblemCode::NotFound.problem("there is no such sign request, or it is not yours")
+}
+
+/// Waits for the end of a request, here or (by looking) at another coordinator.
+async fn final_or_late(
+    core: &Core,
+    request: StoredRequest,
+    wait: Duration,
+) -> Result<StoredRequest, ApiProblem> {
+    let deadline = Instant::now()
+        .checked_add(wait)
+        .unwrap_or_else(Instant::now);
+    let mut request = request;
+    while !request.state.is_final() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match core.works.get(&request.id) {
+            Some(work) => {
+                let mut done = work.done.subscribe();
+                drop(work);
+                let ended = tokio::time::timeout(left, done.wait_for(Option::is_some)).await;
+                if let Ok(Ok(ended)) = ended
+                    && let Some(ended) = ended.as_ref()
+                {
+                    return Ok((**ended).clone());
+                }
+            }
+            None => tokio::time::sleep(left.min(Duration::from_millis(200))).await,
+        }
+        request = find(core, &request.id.to_hex()).await?;
+    }
+    Ok(request)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, ApiProblem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Err(ApiProblemCode::IdempotencyKeyMissing
+            .problem("send Idempotency-Key with a value of your own for this payment, and the same one when you repeat the call"));
+    };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ApiProblemCode::Malformed
+            .problem("an idempotency key has 1 to 128 printable characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `Prefer: wait=N` (RFC 7240).
+fn preferred_wait(headers: &HeaderMap) -> Result<Option<u64>, ApiProblem> {
+    for value in headers.get_all("prefer") {
+        for preference in value.to_str().unwrap_or_default().split([',', ';']) {
+            if let Some(seconds) = preference.trim().strip_prefix("wait=") {
+                let seconds = seconds.trim_matches('"').parse::<u64>();
+                let seconds = seconds.map_err(|_| {
+                    ApiProblemCode::Malformed.problem("Prefer: wait=N takes whole seconds")
+                })?;
+                return Ok(Some(seconds.min(MAX_WAIT)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The answer to a call whose request is not final.
+fn accepted(request: &StoredRequest) -> StoredAnswer {
+    let body = serde_json::to_string(&RequestView::of(request)).unwrap_or_default();
+    (StatusCode::ACCEPTED.as_u16(), body)
+}
+
+fn answer(request: &StoredRequest, waited: Option<u64>) -> Response {
+    let status = if request.state.is_final() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let mut response = (status, axum::Json(RequestView::of(request))).into_response();
+    if let Some(location) = location(request.id) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    applied(response, waited)
+}
+
+fn applied(mut response: Response, waited: Option<u64>) -> Response {
+    let applied = waited.and_then(|wait| HeaderValue::from_str(&format!("wait={wait}")).ok());
+    if let Some(applied) = applied {
+        response.headers_mut().insert("preference-applied", applied);
+    }
+    response
+}
+
+fn replay(status: u16, text: String, id: Hash) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::ACCEPTED);
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+    if let Some(location) = location(id) {
+        headers.insert(header::LOCATION, location);
+    }
+    response
+}
