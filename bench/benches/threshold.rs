@@ -29,10 +29,13 @@ use criterion::Criterion;
 
 const SIZES: [(u16, u16); 2] = [(2, 3), (3, 5)];
 
-/// CPU that this thread has used (`/proc/thread-self/schedstat`, first field, nanoseconds).
+/// CPU that this thread has used.
 fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().unwrap(),
+        time.tv_nsec.try_into().unwrap(),
+    )
 }
 
 struct MemoryLink {
