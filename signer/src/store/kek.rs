@@ -1,14 +1,14 @@
 //! What wraps a store's data key: a passphrase file today, a PKCS#11 token behind the same trait later.
 
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
+
+use crate::files::{SecretFileError, read_secret_file};
 
 /// A data key: 32 bytes, wiped on drop.
 pub type DataKey = Zeroizing<[u8; 32]>;
@@ -32,26 +32,11 @@ pub trait KeyEncryptionKey: Send + Sync {
 }
 
 /// Why a key encryption key cannot be had or used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum KekError {
-    /// The passphrase file cannot be read.
-    #[error("cannot read the passphrase file {path}: {reason}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// Others can read the passphrase.
-    #[error(
-        "the passphrase file {path} has mode {mode:o}; it must be readable by its owner only (chmod 600)"
-    )]
-    Permissions {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// The passphrase file cannot be read, or others can read it.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// Too easily guessed.
     #[error(
         "a passphrase has {MIN_PASSPHRASE} to {MAX_PASSPHRASE} bytes of UTF-8 text, this one has {0}"
@@ -137,37 +122,9 @@ impl PassphraseKek {
     /// Reads the passphrase from a file that only its owner can read.
     ///
     /// # Errors
-    /// [`KekError::Unreadable`], [`KekError::Permissions`], [`KekError::Length`].
+    /// [`KekError::File`], [`KekError::Length`].
     pub fn from_file(path: &Path) -> Result<Self, KekError> {
-        let unreadable = |error: std::io::Error| KekError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        // Opening a FIFO put in the file's place would hang the node.
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(unreadable(std::io::Error::other("not a regular file")));
-        }
-        let mut file = std::fs::File::open(path).map_err(unreadable)?;
-        // The open file is examined, not the name: it cannot be exchanged in between.
-        let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(unreadable(std::io::Error::other("not a regular file")));
-        }
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KekError::Permissions {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        // Room for one byte too many and a line end; the buffer never grows and leaves no copy behind.
-        const ROOM: usize = MAX_PASSPHRASE + 3;
-        let mut passphrase = Zeroizing::new(Vec::with_capacity(ROOM));
-        file.by_ref()
-            .take(ROOM as u64)
-            .read_to_end(&mut passphrase)
-            .map_err(unreadable)?;
-        Self::new(passphrase)
+        Self::new(read_secret_file(path)?)
     }
 
     /// Uses another Argon2id cost for keys wrapped from now on.

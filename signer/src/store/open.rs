@@ -39,7 +39,7 @@ pub enum OpenMode {
 }
 
 /// Why a store cannot be opened.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No file.
     #[error("there is no store at {0}; a new node creates one at its first start only")]
