@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
@@ -138,8 +138,14 @@ impl PassphraseKek {
         let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32))
             .map_err(|e| KekError::Cipher(e.to_string()))?;
         let mut key = DataKey::default();
+        let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(&self.passphrase, salt, key.as_mut_slice())
+            .hash_password_into_with_memory(
+                &self.passphrase,
+                salt,
+                key.as_mut_slice(),
+                memory.as_mut_slice(),
+            )
             .map_err(|e| KekError::Cipher(e.to_string()))?;
         Ok(key)
     }

@@ -59,6 +59,9 @@ impl State {
         .fetch_all(db)
         .await
         .map_err(failed)?;
+        if rows.is_empty() {
+            return Err(StoreError::Corrupt("the authors are missing".to_owned()));
+        }
         for (position, (id, name, acknowledged, banned)) in (0u16..).zip(rows) {
             let member = name
                 .parse::<MemberId>()

@@ -188,7 +188,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (decision, answer) = decision(decide);
         self.send(Op::Durable(decision)).await?;
-        answer.await.map_err(|_| self.failure())
+        self.answered(answer).await
     }
 
     /// Decides in memory and answers at once; what it wrote is committed with the next durable operation.
@@ -198,7 +198,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (decision, answer) = decision(decide);
         self.send(Op::Lazy(decision)).await?;
-        answer.await.map_err(|_| self.failure())
+        self.answered(answer).await
     }
 
     /// Looks at the writer's state; what is seen is durable, but for what is durable late anyhow.
@@ -208,11 +208,14 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (decision, answer) = decision(move |state, _| Ok(look(state)));
         self.send(Op::Observe(decision)).await?;
-        answer.await.map_err(|_| self.failure())
+        self.answered(answer).await
     }
 
     async fn send(&self, op: Op) -> Result<(), StoreError> {
-        self.shared.ops.send(op).await.map_err(|_| self.failure())
+        match self.shared.ops.send(op).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure().await),
+        }
     }
 
     /// Reads what is durable without waiting for the writer.
@@ -228,7 +231,16 @@ impl Store {
         }
     }
 
-    fn failure(&self) -> StoreError {
+    async fn answered<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Why the writer dropped an operation: it says so before it closes its queue.
+    async fn failure(&self) -> StoreError {
+        self.shared.ops.closed().await;
         self.health().err().unwrap_or(StoreError::Closed)
     }
 }

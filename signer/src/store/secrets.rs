@@ -499,10 +499,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.send(Op::Read(query(reply))).await?;
-        match answer.await {
-            Ok(found) => found,
-            Err(_) => Err(self.failure()),
-        }
+        self.answered(answer).await?
     }
 
     #[cfg(test)]

@@ -31,6 +31,8 @@ struct Session {
     nonce: Hash,
     state: SessionState,
     sequence: u64,
+    /// Sequence number of the release or abort; 0 before.
+    ended: u64,
     reserved_at: Timestamp,
 }
 
@@ -192,8 +194,12 @@ impl Index {
                     self.reserve(reservation, sequence, at);
                 }
             }
-            LedgerEvent::Released { session } if own => self.end(session, SessionState::Released),
-            LedgerEvent::Aborted { session, .. } if own => self.end(session, SessionState::Aborted),
+            LedgerEvent::Released { session } if own => {
+                self.end(session, SessionState::Released, sequence);
+            }
+            LedgerEvent::Aborted { session, .. } if own => {
+                self.end(session, SessionState::Aborted, sequence);
+            }
             LedgerEvent::Aborted { session, .. } => {
                 self.peer_aborts.entry(*session).or_insert(author);
             }
@@ -215,6 +221,7 @@ impl Index {
             nonce: r.nonce,
             state: SessionState::Reserved,
             sequence,
+            ended: 0,
             reserved_at: at,
         };
         self.sessions.insert(r.session, session);
@@ -231,11 +238,12 @@ impl Index {
         self.presignatures.extend(r.presignature);
     }
 
-    fn end(&mut self, id: &Hash, state: SessionState) {
+    fn end(&mut self, id: &Hash, state: SessionState, sequence: u64) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         session.state = state;
+        session.ended = sequence;
         if let Some(request) = self.requests.get_mut(&session.request) {
             request.released |= state == SessionState::Released;
             if request.open == Some(*id) {
@@ -249,10 +257,6 @@ impl Index {
             return Some(Author::SELF);
         }
         self.peer_stops.get(request).copied()
-    }
-
-    pub fn session_state(&self, id: &Hash) -> Option<(SessionState, u64)> {
-        self.sessions.get(id).map(|s| (s.state, s.sequence))
     }
 
     /// The sessions that are neither released nor aborted, oldest first.
@@ -278,6 +282,7 @@ impl Session {
             request: self.request,
             state: self.state,
             sequence: self.sequence,
+            ended: Some(self.ended).filter(|ended| *ended > 0),
             reserved_at: self.reserved_at,
         }
     }

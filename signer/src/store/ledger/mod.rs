@@ -60,6 +60,8 @@ pub struct SessionStatus {
     pub state: SessionState,
     /// Sequence number of its reservation.
     pub sequence: u64,
+    /// Sequence number of its release or abort.
+    pub ended: Option<u64>,
     /// When it was reserved, by this node's clock.
     pub reserved_at: Timestamp,
 }
@@ -121,8 +123,11 @@ pub enum ReleaseRefusal {
     #[error("no such session is reserved")]
     Unknown,
     /// It was released before: nothing more may be sent.
-    #[error("the session was released before")]
-    AlreadyReleased,
+    #[error("the session was released before, by ledger entry {}", .released.sequence)]
+    AlreadyReleased {
+        /// The release.
+        released: LedgerPosition,
+    },
     /// It is aborted for ever.
     #[error("the session is aborted")]
     Aborted,

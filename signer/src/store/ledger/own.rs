@@ -161,7 +161,7 @@ impl State {
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, ReleaseRefusal>> {
         if let Err(refusal) = self.index.check_release(&session) {
-            return Ok(Err(self.release_refusal(refusal)));
+            return Ok(Err(self.release_refusal(refusal, &session)));
         }
         self.append(LedgerEvent::Released { session }, now, writes)
             .map(Ok)
@@ -174,11 +174,13 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, AbortRefusal>> {
-        match self.index.session_state(&session) {
-            None => Ok(Err(AbortRefusal::Unknown)),
-            Some((SessionState::Released, _)) => Ok(Err(AbortRefusal::Released)),
-            Some((SessionState::Aborted, _)) => Ok(Ok(self.head())),
-            Some((SessionState::Reserved, _)) => {
+        let Some(known) = self.index.session(&session) else {
+            return Ok(Err(AbortRefusal::Unknown));
+        };
+        match known.state {
+            SessionState::Released => Ok(Err(AbortRefusal::Released)),
+            SessionState::Aborted => Ok(Ok(self.position(known.ended))),
+            SessionState::Reserved => {
                 let event = LedgerEvent::Aborted { session, reason };
                 self.append(event, now, writes).map(Ok)
             }
@@ -266,10 +268,7 @@ impl State {
             return Ok(Err(OwnEntryRefusal::Foreign));
         };
         let seen = entry.sequence;
-        let known = usize::try_from(seen)
-            .ok()
-            .and_then(|seen| self.own.get(seen.checked_sub(1)?));
-        if known == Some(&envelope.digest()) {
+        if self.position(Some(seen)).head == envelope.digest() {
             return Ok(Ok(()));
         }
         let ours = self.head().sequence;
@@ -296,11 +295,10 @@ impl State {
     fn reserve_refusal(&self, refusal: NoReserve, session: &Hash) -> ReserveRefusal {
         match refusal {
             NoReserve::SessionExists => {
-                let known = self.index.session_state(session);
-                let (state, sequence) = known.unwrap_or((SessionState::Aborted, 0));
+                let known = self.index.session(session);
                 ReserveRefusal::SessionExists {
-                    state,
-                    reserved: self.position(sequence),
+                    state: known.map_or(SessionState::Aborted, |known| known.state),
+                    reserved: self.position(known.map(|known| known.sequence)),
                 }
             }
             NoReserve::NonceUsed => ReserveRefusal::NonceUsed,
@@ -320,10 +318,15 @@ impl State {
         }
     }
 
-    fn release_refusal(&self, refusal: NoRelease) -> ReleaseRefusal {
+    fn release_refusal(&self, refusal: NoRelease, session: &Hash) -> ReleaseRefusal {
         match refusal {
             NoRelease::Unknown => ReleaseRefusal::Unknown,
-            NoRelease::Released => ReleaseRefusal::AlreadyReleased,
+            NoRelease::Released => {
+                let ended = self.index.session(session).and_then(|known| known.ended);
+                ReleaseRefusal::AlreadyReleased {
+                    released: self.position(ended),
+                }
+            }
             NoRelease::Aborted => ReleaseRefusal::Aborted,
             NoRelease::Stopped(by) => ReleaseRefusal::Stopped {
                 by: self.peer_name(by),
@@ -341,14 +344,14 @@ impl State {
         }
     }
 
-    fn position(&self, sequence: u64) -> LedgerPosition {
-        let digest = usize::try_from(sequence)
-            .ok()
-            .and_then(|s| self.own.get(s.checked_sub(1)?));
-        digest.map_or(LedgerPosition::EMPTY, |head| LedgerPosition {
-            sequence,
-            head: *head,
-        })
+    /// The own entry with a sequence number.
+    fn position(&self, sequence: Option<u64>) -> LedgerPosition {
+        let position = sequence.and_then(|sequence| {
+            let index = usize::try_from(sequence.checked_sub(1)?).ok()?;
+            let head = *self.own.get(index)?;
+            Some(LedgerPosition { sequence, head })
+        });
+        position.unwrap_or(LedgerPosition::EMPTY)
     }
 
     fn peer_name(&self, author: Author) -> Option<MemberId> {

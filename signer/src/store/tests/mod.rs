@@ -2,4 +2,10 @@
 
 mod support;
 
+mod crash;
 mod ledger;
+mod material;
+mod model;
+mod opening;
+mod peers;
+mod sealing;

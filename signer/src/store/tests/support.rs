@@ -1,15 +1,26 @@
 //! A store in a folder of its own, and reservations to put into it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use countersign_policy::statement::Reservation;
+use countersign_policy::bundle::BundleChain;
+use countersign_policy::statement::{LedgerEntry, LedgerEvent, Reservation, Statement};
+use countersign_policy::testing::TestDeployment;
 use countersign_policy::{
-    Amount, ExternalId, Hash, IdentityKey, KeyId, MemberId, Timestamp, WalletId,
+    Amount, Envelope, ExternalId, Hash, IdentityKey, KeyId, MemberId, StatementId, Timestamp,
+    WalletId,
 };
 use zeroize::Zeroizing;
 
-use crate::store::{Argon2Cost, OpenError, OpenMode, PassphraseKek, Store, StoreOptions};
+use crate::store::{
+    Argon2Cost, IngestRefusal, LedgerPosition, OpError, OpenError, OpenMode, PassphraseKek, Store,
+    StoreOptions,
+};
+
+/// Three nodes, `node-1` to `node-3`.
+pub static DEPLOYMENT: LazyLock<TestDeployment> = LazyLock::new(|| TestDeployment::new(3, 2));
+pub static CHAIN: LazyLock<BundleChain> = LazyLock::new(|| DEPLOYMENT.chain());
 
 pub const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -41,14 +52,14 @@ pub fn kek(passphrase: &str) -> PassphraseKek {
 }
 
 pub fn identity(node: &str) -> Arc<IdentityKey> {
-    Arc::new(IdentityKey::from_seed(hash(node).as_bytes()))
+    Arc::new(IdentityKey::from_seed(&DEPLOYMENT.identity(node).to_seed()))
 }
 
 pub fn options(folder: &Path, node: &str) -> StoreOptions {
     StoreOptions {
         path: folder.join(format!("{node}.db")),
         node: member(node),
-        genesis: hash("genesis"),
+        genesis: DEPLOYMENT.genesis_hash(),
         mode: OpenMode::CreateIfMissing,
     }
 }
@@ -59,6 +70,28 @@ pub async fn try_open(folder: &Path, node: &str) -> Result<Store, OpenError> {
 
 pub async fn open(folder: &Path, node: &str) -> Store {
     try_open(folder, node).await.unwrap()
+}
+
+/// Opens a store whose last handle was dropped a moment ago: the writer frees the file when it has finished.
+pub async fn reopen(folder: &Path, node: &str) -> Store {
+    for _ in 0..200 {
+        match try_open(folder, node).await {
+            Err(OpenError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the file stays in use");
+}
+
+pub async fn reopen_refused(folder: &Path, node: &str) -> String {
+    for _ in 0..200 {
+        match try_open(folder, node).await {
+            Err(OpenError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => return error.to_string(),
+            Ok(_) => panic!("the store opened"),
+        }
+    }
+    panic!("the file stays in use");
 }
 
 /// Attempt `attempt` at payment `payment`: its request, external id and digest follow from the payment, its session,
@@ -79,4 +112,72 @@ pub fn reservation(payment: &str, attempt: u32) -> Reservation {
         max_fee: "21000".parse::<Amount>().unwrap(),
         presignature: None,
     }
+}
+
+pub fn refused<T: std::fmt::Debug, R: std::error::Error>(result: Result<T, OpError<R>>) -> R {
+    match result {
+        Err(OpError::Refused(refusal)) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// A peer that signs whatever a test wants it to have promised.
+pub struct TestPeer {
+    pub name: &'static str,
+    pub head: LedgerPosition,
+}
+
+impl TestPeer {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            head: LedgerPosition::EMPTY,
+        }
+    }
+
+    /// The next entry of its ledger.
+    pub fn says(&mut self, event: LedgerEvent) -> Envelope {
+        let (envelope, head) = self.would_say(event);
+        self.head = head;
+        envelope
+    }
+
+    /// An entry at the next sequence number, without remembering it.
+    pub fn would_say(&self, event: LedgerEvent) -> (Envelope, LedgerPosition) {
+        let sequence = self.head.sequence + 1;
+        let entry = LedgerEntry {
+            sequence,
+            previous: self.head.head,
+            event,
+        };
+        let envelope = signed_entry(self.name, entry);
+        let head = envelope.digest();
+        (envelope, LedgerPosition { sequence, head })
+    }
+}
+
+pub fn signed_entry(issuer: &str, entry: LedgerEntry) -> Envelope {
+    let statement = Statement {
+        kind: <LedgerEntry as countersign_policy::statement::Body>::KIND,
+        genesis: DEPLOYMENT.genesis_hash(),
+        id: StatementId::new(format!("entry-{}", entry.sequence)).unwrap(),
+        issuer: member(issuer),
+        issued_at: at(0),
+        expires_at: Timestamp::from_millis(i64::MAX),
+        body: entry,
+    };
+    statement.sign(&identity(issuer)).unwrap()
+}
+
+pub fn reserved(reservation: Reservation) -> LedgerEvent {
+    LedgerEvent::Reserved(Box::new(reservation))
+}
+
+pub async fn ingest(
+    store: &Store,
+    peer: &str,
+    entries: Vec<Envelope>,
+) -> Result<LedgerPosition, OpError<IngestRefusal>> {
+    let directory = CHAIN.active().directory();
+    store.ingest(&member(peer), entries, directory).await
 }
