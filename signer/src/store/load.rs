@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use countersign_policy::{Envelope, Hash, KeyId, MemberId, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
+use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
 use super::open::Identity;
-use super::secrets::{KeyBan, SecretKind, ShareRecord};
+use super::secrets::{SecretKind, ShareRecord};
 use super::state::{HeldSecret, Peer, State};
 use super::{StoreError, rows};
 

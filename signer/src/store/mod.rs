@@ -6,6 +6,7 @@
 //!
 //! Operations are decided one after another, in memory, in the order in which they were asked for; many share one commit.
 
+mod history;
 mod kek;
 mod ledger;
 mod load;
@@ -19,6 +20,7 @@ mod tests;
 mod writer;
 
 pub use crate::wire::Record;
+pub use history::{CeremonyProgress, KeyBan, NewRecord};
 pub use kek::{Argon2Cost, DataKey, KekError, KeyEncryptionKey, MIN_PASSPHRASE, PassphraseKek};
 pub use ledger::{
     AbortRefusal, Aborted, IngestRefusal, LedgerPosition, OwnEntryRefusal, PeerPosition,
@@ -26,7 +28,7 @@ pub use ledger::{
 };
 pub use open::{OpenError, OpenMode, StoreOptions};
 pub use seal::SealError;
-pub use secrets::{CeremonyProgress, KeyBan, NewRecord, PutRefusal, SecretKind, ShareRecord};
+pub use secrets::{PutRefusal, SecretKind, ShareRecord};
 pub use writer::LAZY_WRITE;
 
 use std::sync::{Arc, RwLock};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use countersign_policy::{Envelope, Hash, IdentityKey, KeyId, MemberId};
 
 use super::StoreError;
+use super::history::{CeremonyProgress, KeyBan};
 use super::ledger::index::{Author, Index};
 use super::ledger::{LedgerPosition, PeerPosition};
-use super::secrets::{CeremonyProgress, KeyBan, SecretKind, ShareRecord};
+use super::secrets::{SecretKind, ShareRecord};
 
 /// How many own entries are kept in memory for peers that are nearly up to date.
 const RECENT: usize = 1024;

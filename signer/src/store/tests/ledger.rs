@@ -6,7 +6,7 @@ use countersign_policy::statement::StopOutcome;
 use super::support::*;
 use crate::store::{
     AbortRefusal, LedgerPosition, OpError, OwnEntryRefusal, ReleaseRefusal, ReserveRefusal,
-    SessionState, StoreError,
+    SessionState, Store, StoreError, StoreOptions,
 };
 
 #[tokio::test]
@@ -296,7 +296,13 @@ async fn own_entries_are_served_from_memory_and_from_the_file_alike() {
 #[tokio::test]
 async fn an_entry_of_the_ledger_looks_like_this() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path(), "node-1").await;
+    let fixed = StoreOptions {
+        genesis: hash("genesis"),
+        ..options(folder.path(), "node-1")
+    };
+    let store = Store::open(&fixed, identity("node-1"), &kek(PASSPHRASE))
+        .await
+        .unwrap();
     let mut first = reservation("a", 1);
     first.presignature = Some(hash("presignature"));
     store.reserve(first.clone(), at(0)).await.unwrap();

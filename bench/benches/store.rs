@@ -1,0 +1,127 @@
+//! The signer's ledger on a real file with real fsyncs.
+//!
+//! Set `TMPDIR` to a folder on the disk to be measured: a memory file system has no fsync worth measuring.
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, missing_docs)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
+
+use countersign_policy::statement::Reservation;
+use countersign_policy::{
+    Amount, ExternalId, Hash, IdentityKey, KeyId, MemberId, Timestamp, WalletId,
+};
+use countersign_signer::store::{Argon2Cost, OpenMode, PassphraseKek, Store, StoreOptions};
+
+fn hash(text: &str) -> Hash {
+    Hash::sha256(text.as_bytes())
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_795_461_360_007)
+}
+
+async fn open(folder: &Path) -> Store {
+    let options = StoreOptions {
+        path: folder.join("node.db"),
+        node: MemberId::new("node-1").unwrap(),
+        genesis: hash("genesis"),
+        mode: OpenMode::CreateIfMissing,
+    };
+    let passphrase = Zeroizing::new(b"correct horse battery staple".to_vec());
+    let cost = Argon2Cost {
+        memory_kib: 64,
+        passes: 1,
+        lanes: 1,
+    };
+    let kek = PassphraseKek::new(passphrase).unwrap().with_cost(cost);
+    let identity = Arc::new(IdentityKey::from_seed(&[7; 32]));
+    Store::open(&options, identity, &kek).await.unwrap()
+}
+
+fn reservation(name: &str) -> Reservation {
+    Reservation {
+        session: hash(&format!("session {name}")),
+        authorization: hash(&format!("authorization {name}")),
+        nonce: hash(&format!("nonce {name}")),
+        request: hash(&format!("request {name}")),
+        initiator: MemberId::new("payments").unwrap(),
+        external_id: ExternalId::new(format!("invoice-{name}")).unwrap(),
+        wallet: WalletId::new("hot-1").unwrap(),
+        key: KeyId::new("key-1").unwrap(),
+        digests: vec![hash(&format!("digest {name}"))],
+        transfers: Vec::new(),
+        max_fee: "21000".parse::<Amount>().unwrap(),
+        presignature: None,
+    }
+}
+
+/// `at_once` reservations asked for together, `rounds` times.
+async fn reserve(store: &Store, at_once: u64, rounds: u64, run: u64) -> Duration {
+    let start = Instant::now();
+    for round in 0..rounds {
+        let asked: Vec<_> = (0..at_once)
+            .map(|i| {
+                let (store, this) = (store.clone(), reservation(&format!("{run}-{round}-{i}")));
+                tokio::spawn(async move { store.reserve(this, now()).await.unwrap() })
+            })
+            .collect();
+        for answer in asked {
+            answer.await.unwrap();
+        }
+    }
+    start.elapsed()
+}
+
+fn ledger(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = runtime.block_on(open(folder.path()));
+    let mut run = 0;
+    let mut group = c.benchmark_group("ledger/reserve");
+    for at_once in [1, 16, 64, 256] {
+        group.throughput(Throughput::Elements(at_once));
+        group.bench_function(format!("fsync/at_once={at_once}"), |b| {
+            b.iter_custom(|rounds| {
+                run += 1;
+                runtime.block_on(reserve(&store, at_once, rounds, run))
+            });
+        });
+    }
+    group.finish();
+}
+
+fn open_large(c: &mut Criterion) {
+    const ENTRIES: u64 = 20_000;
+    let runtime = Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let store = open(folder.path()).await;
+        reserve(&store, 256, ENTRIES / 256, 0).await;
+        store.close().await;
+    });
+    let mut group = c.benchmark_group("store/open");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(ENTRIES));
+    group.bench_function(format!("entries={ENTRIES}"), |b| {
+        b.iter(|| {
+            runtime.block_on(async {
+                let store = open(folder.path()).await;
+                store.close().await;
+            });
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().measurement_time(Duration::from_secs(5)).sample_size(20);
+    targets = ledger, open_large
+}
+criterion_main!(benches);
