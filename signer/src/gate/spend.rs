@@ -203,7 +203,7 @@ fn refused_release(refusal: &ReleaseRefusal) -> Problem {
         ReleaseRefusal::ExternalIdContested { .. } => ProblemCode::ExternalId,
         ReleaseRefusal::NonceContested { .. } => ProblemCode::Authorization,
         ReleaseRefusal::Unknown
-        | ReleaseRefusal::AlreadyReleased
+        | ReleaseRefusal::AlreadyReleased { .. }
         | ReleaseRefusal::Aborted
         | ReleaseRefusal::PeerAborted { .. } => ProblemCode::Aborted,
     };
