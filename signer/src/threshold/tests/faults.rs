@@ -283,8 +283,8 @@ fn nothing_is_sent_for_another_digest_or_execution_than_the_released() {
         let key = key(protocol, 2, 3);
         let context = context(&key, &[0, 1], "m", preimage(protocol));
         let releases = [
-            Released::new([0; 32], context.execution),
-            Released::new(*context.preimage.digest(), fresh("another")),
+            Released::for_driver_tests([0; 32], context.execution),
+            Released::for_driver_tests(*context.preimage.digest(), fresh("another")),
         ];
         for release in releases {
             let share = Arc::clone(&key.shares[0]);
