@@ -11,6 +11,8 @@ use countersign_policy::{
 };
 use serde::Serialize;
 
+use crate::failure::chain;
+
 /// Decoded, but at least one transaction was refused.
 const REFUSED: u8 = 3;
 /// Input or output failed.
@@ -132,18 +134,6 @@ fn read(network: &Network, hex: &[u8]) -> Result<DecodedTransaction, String> {
     let digits = hex.strip_prefix(b"0x").unwrap_or(hex);
     let bytes = hex::decode(digits).map_err(|error| format!("the input is not hex: {error}"))?;
     decode(network, &bytes).map_err(|error| chain(&error))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The JSON form of a refusal.
@@ -309,7 +299,7 @@ fn kind(kind: &IntentKind) -> String {
 }
 
 /// With decimals and symbol where they are known, and never a guess where they are not.
-fn quantity(asset: &AssetId, amount: Amount) -> String {
+pub fn quantity(asset: &AssetId, amount: Amount) -> String {
     match lookup(asset) {
         Some(known) => format!("{} {}", amount.to_units(known.decimals), known.symbol),
         None if asset.is_native() => format!("{amount} base units of the native coin"),

@@ -100,6 +100,25 @@ impl CeremonyTranscript {
             &[&crate::canonical::to_vec(self)?],
         ))
     }
+
+    /// Verifies every test signature against the group key: ECDSA over the message's SHA-256, Ed25519 over the message.
+    /// That together they cover every node is a rule on the content of every statement that was opened.
+    ///
+    /// # Errors
+    /// The signers of the first one that does not hold.
+    pub fn verify_tests(&self) -> Result<(), Vec<MemberId>> {
+        for test in &self.tests {
+            let message = KeyCeremony::test_message(self.ceremony, &self.order.key, &test.signers);
+            let prehash = Hash::sha256(&message);
+            let holds = self
+                .group_key
+                .verifies(&test.signature, &message, prehash.as_bytes());
+            if !holds {
+                return Err(test.signers.clone());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Body for CeremonyTranscript {
