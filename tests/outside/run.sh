@@ -1,6 +1,7 @@
 #!/bin/sh
 # Transactions made by ethers, tronweb and eth-account are read by `countersign inspect`, and transactions made by
-# Countersign are read by them: same bytes, same digests, same meaning, same signer, same ids.
+# Countersign are read by them: same bytes, same digests, same meaning, same signer, same ids. Statements are verified by
+# securesystemslib and `cryptography`, and statements made in Python are read by Countersign.
 #
 # Installs the libraries into the target directory once (npm ci, pip in a venv; versions pinned, nothing global), and prints
 # "N passed, N failed" last. COUNT and SEED may be set; a failure repeats with its seed.
@@ -15,9 +16,10 @@ SEED=${SEED:-1}
 
 cd "$root"
 cargo build --quiet --package countersign-cli --bin countersign
-cargo build --quiet --package countersign-tests --example signed_transactions
+cargo build --quiet --package countersign-tests --example signed_transactions --example statements
 countersign=$target/debug/countersign
 signed_transactions=$target/debug/examples/signed_transactions
+statements=$target/debug/examples/statements
 
 mkdir -p "$cache"
 if ! cmp -s "$here/package-lock.json" "$cache/package-lock.json" || [ ! -d "$cache/node_modules" ]; then
@@ -55,6 +57,9 @@ node "$cache/compare.mjs" "$work" >"$work/1.count"
 "$signed_transactions" "$COUNT" "$SEED" >"$work/signed.jsonl"
 node "$cache/check.mjs" "$work/signed.jsonl" >"$work/2.count"
 "$python" "$here/check_with_eth_account.py" "$work/signed.jsonl" "$((COUNT / 10))" >"$work/3.count"
+
+# Statements, both directions.
+"$python" "$here/dsse.py" "$statements" >"$work/4.count"
 
 passed=0
 failed=0
