@@ -2,6 +2,7 @@
 //! objects from standard input and says of each whether it is accepted, and with which digest.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::expect_used,
     clippy::panic,
     reason = "a test"

@@ -2,7 +2,8 @@
 #![allow(missing_docs)]
 
 use countersign_tests::fuzz_bodies::{
-    decode_evm, decode_solana, decode_tron, mutate_transaction, read_names,
+    decode_evm, decode_solana, decode_tron, judge_bundle, mutate_statement, mutate_transaction,
+    read_envelope, read_names, read_statement,
 };
 use proptest::prelude::*;
 
@@ -42,5 +43,39 @@ proptest! {
     #[test]
     fn names(text in "(eip155:|tron:0x|solana:|m/|0x|secp256k1:|T|)[0-9a-zA-Z/:]{0,80}") {
         read_names(text.as_bytes());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn envelopes(text in r#"\{"payloadType":"[a-z]{0,9}","payload":"[A-Za-z0-9+/]{0,8}={0,2}","signatures":\[(\{"keyid":"a","sig":"[A-Za-z0-9+/]{85}[AQgw]=="\}){0,2}\]\}"#) {
+        read_envelope(text.as_bytes());
+    }
+
+    #[test]
+    fn payloads(kind in any::<u8>(), rest in r#"\{("[a-z_]{0,9}":(null|[0-9]{1,20}|"[ -~]{0,9}"|\[\]|\{\}),?){0,6}\}"#) {
+        read_statement(&[&[kind], rest.as_bytes()].concat());
+    }
+
+    #[test]
+    fn edited_statements(kind in any::<u8>(), edits in bytes(12)) {
+        mutate_statement(&[&[kind], edits.as_slice()].concat());
+    }
+
+    #[test]
+    fn edited_bundles(edits in bytes(12)) {
+        judge_bundle(&edits);
+    }
+
+    /// Digits for digits, so that many edits leave something that can be read.
+    #[test]
+    fn bundles_with_other_numbers(edits in prop::collection::vec((any::<u16>(), b'0'..=b'9'), 0..4)) {
+        let edits: Vec<u8> = edits.into_iter().flat_map(|(at, digit)| {
+            let [high, low] = (at % 8_192).to_be_bytes();
+            [high, low, digit]
+        }).collect();
+        judge_bundle(&edits);
     }
 }

@@ -7,6 +7,8 @@
     clippy::arithmetic_side_effects
 )]
 
+mod statements;
 mod transactions;
 
+pub use statements::{judge_bundle, mutate_statement, read_envelope, read_statement};
 pub use transactions::{decode_evm, decode_solana, decode_tron, mutate_transaction, read_names};
