@@ -81,6 +81,11 @@ impl Api {
         })
     }
 
+    /// A fresh token with which the profile's member reads.
+    pub fn token(&self) -> String {
+        self.key.token(&self.member, self.genesis, clock::now())
+    }
+
     /// GETs `path` and reads the answer as JSON.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
         let answer = self
@@ -149,7 +154,7 @@ impl Api {
             .await
             .or_fail(Exit::Unreachable, unreachable("cannot speak HTTP with"))?;
         let driver = tokio::spawn(connection);
-        let token = self.key.token(&self.member, self.genesis, clock::now());
+        let token = self.token();
         let mut request = Request::builder()
             .method(method)
             .uri(path)

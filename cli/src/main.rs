@@ -18,6 +18,7 @@ mod quorum;
 mod request;
 mod serve;
 mod status;
+mod token;
 mod verified;
 mod wallet;
 
@@ -62,6 +63,7 @@ enum Command {
     Request(request::Args),
     Status(status::Args),
     Cancel(status::CancelArgs),
+    Token(token::Args),
     Demo(demo::Args),
     Node(serve::NodeArgs),
     Coordinator(serve::CoordinatorArgs),
@@ -112,6 +114,7 @@ fn run(command: Command) -> Outcome {
         Command::Request(args) => client(request::run(args)),
         Command::Status(args) => client(status::run(args)),
         Command::Cancel(args) => client(status::cancel(args)),
+        Command::Token(args) => client(token::run(args)),
         Command::Demo(args) => client(demo::run(args)),
     }
 }

@@ -80,6 +80,8 @@ pub struct Args {
 const ORDER_LIFE: u64 = 3600;
 /// How long to wait for the nodes.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long to wait before a node that knows nothing of the order is told again.
+const REPEAT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Serialize)]
@@ -203,7 +205,9 @@ pub async fn make_key(
         .open_ceremony(&order)
         .or_fail(Exit::Refused, "this order would be refused")?;
     let digest = verified.digest();
-    let _started: CeremonyReport = api.post(path::CEREMONIES, &StartCeremony { order }).await?;
+    let call = StartCeremony { order };
+    let mut asked = Instant::now();
+    let _started: CeremonyReport = api.post(path::CEREMONIES, &call).await?;
     let mut bars = Bars::new(progress, verified.body());
     let deadline = Instant::now().checked_add(PATIENCE);
     loop {
@@ -223,6 +227,11 @@ pub async fn make_key(
         if transcripts.len() == nodes.len() {
             bars.finish();
             return MadeKey::verify(active, &verified, transcripts);
+        }
+        // A node that was not there when the order came gets it again; those that have it are not disturbed.
+        if statuses.len() < nodes.len() && asked.elapsed() > REPEAT {
+            asked = Instant::now();
+            let _repeated: CeremonyReport = api.post(path::CEREMONIES, &call).await?;
         }
         if deadline.is_none_or(|deadline| Instant::now() > deadline) {
             return Err(Failure::new(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use countersign_coordinator::NodeList;
 use serde_json::Value;
 
 use crate::api::Api;
@@ -95,7 +96,7 @@ pub async fn interrupt() -> Outcome {
     }
 }
 
-/// Waits until the coordinator is ready, which it is when it reaches its nodes.
+/// Waits until the coordinator is ready and every node answers it.
 pub async fn ready(dir: &Path, processes: &mut Processes) -> Outcome {
     let api = Api::new(&Profile::load(&dir.join(FILE_NAME))?)?;
     let bar = Progress::new().spinner("starting");
@@ -122,7 +123,14 @@ pub async fn ready(dir: &Path, processes: &mut Processes) -> Outcome {
 
 async fn nodes_answer(api: &Api) -> Outcome {
     let _ready: Value = api.get("/readyz").await?;
-    Ok(())
+    let list: NodeList = api.get("/v1/nodes").await?;
+    match list.nodes.iter().find(|(_, node)| !node.up) {
+        Some((node, _)) => Err(Failure::new(
+            Exit::Unreachable,
+            format!("{node} does not answer yet"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn announce(dir: &Path, processes: &Processes, format: Format) -> Outcome {

@@ -152,3 +152,11 @@ fn ports_follow_the_base_and_never_run_over() {
     assert!(Ports::choose(3, Some(65_534)).is_err());
     assert!(Ports::choose(3, Some(0)).is_err());
 }
+
+#[test]
+fn the_sample_of_a_nodes_configuration_is_one_that_a_node_takes() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/signer.toml");
+    let config = NodeConfig::load(&sample).unwrap();
+    assert_eq!(config.presignatures, Default::default());
+    assert_eq!(config.resources, Default::default());
+}

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod view;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -101,6 +102,9 @@ struct Common {
     /// Only says what the policy would decide, and what the bytes mean.
     #[arg(long)]
     simulate: bool,
+    /// Only writes the signed statement, for example to send it with curl.
+    #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     profile: ProfileArg,
     #[command(flatten)]
@@ -250,6 +254,14 @@ impl Common {
         let intent = StatedIntent::of(transaction.intent());
         let request = payer.request(self.network, self.external_id.clone(), transaction, intent);
         let envelope = sign(profile, request, self.expires_in)?;
+        if let Some(out) = &self.out {
+            let json = serde_json::to_vec(&envelope).or_broken("cannot write JSON")?;
+            std::fs::write(out, json).or_broken(format!("cannot write {}", out.display()))?;
+            let answer = serde_json::json!({ "ok": true, "id": envelope.digest(), "file": out });
+            return self.format.show(&answer, |_| {
+                format!("wrote {}, request {}", out.display(), envelope.digest())
+            });
+        }
         if self.simulate {
             let told: Simulation = api.post(view::SIMULATE, &envelope).await?;
             self.format.show(&told, view::simulation_text)?;
