@@ -158,6 +158,32 @@ pub const REFUSED: [Order; 3] = [
     ),
 ];
 
+/// What the CGGMP24 key signs.
+pub const FROM_THE_VAULT: [Order; 2] = [
+    Order {
+        wallet: "vault",
+        ..order(
+            "700 USDT from a presignature",
+            ETHEREUM,
+            "USDT",
+            "700",
+            EVM_EXCHANGE,
+            0,
+        )
+    },
+    Order {
+        wallet: "vault",
+        ..order(
+            "800 USDT from another one",
+            ETHEREUM,
+            "USDT",
+            "800",
+            EVM_EXCHANGE,
+            1,
+        )
+    },
+];
+
 /// What is signed with one node gone.
 pub const AFTER_A_CRASH: [Order; 3] = [
     order(
