@@ -95,6 +95,30 @@ fn ledger(c: &mut Criterion) {
     group.finish();
 }
 
+/// Pages of this process in memory, in bytes.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// Says what an entry costs on disk and in memory.
+fn sizes(runtime: &Runtime, folder: &Path, entries: u64) {
+    let file = std::fs::metadata(folder.join("node.db")).unwrap().len();
+    let before = resident();
+    let store = runtime.block_on(open(folder));
+    let index = resident().saturating_sub(before);
+    runtime.block_on(store.close());
+    println!(
+        "store/size: {} bytes on disk and {} bytes in memory for each reservation",
+        file / entries,
+        index / entries
+    );
+}
+
 fn open_large(c: &mut Criterion) {
     const ENTRIES: u64 = 20_000;
     let runtime = Runtime::new().unwrap();
@@ -104,6 +128,7 @@ fn open_large(c: &mut Criterion) {
         reserve(&store, 256, ENTRIES / 256, 0).await;
         store.close().await;
     });
+    sizes(&runtime, folder.path(), ENTRIES);
     let mut group = c.benchmark_group("store/open");
     group
         .sample_size(10)

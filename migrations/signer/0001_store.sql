@@ -25,13 +25,14 @@ CREATE TABLE authors (
     acknowledged INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- The envelopes of ledger entries as they were signed.
+-- The envelopes of ledger entries as they were signed. One integer key, author and sequence, so that two entries share a
+-- page: a key of two columns would need an index beside the table, or a table that gives each entry a page of its own.
 CREATE TABLE ledger (
-    author INTEGER NOT NULL REFERENCES authors (id),
-    sequence INTEGER NOT NULL CHECK (sequence > 0),
-    envelope BLOB NOT NULL,
-    PRIMARY KEY (author, sequence)
-) STRICT, WITHOUT ROWID;
+    id INTEGER PRIMARY KEY CHECK (id > 0 AND (id & 1099511627775) > 0),
+    author INTEGER GENERATED ALWAYS AS (id >> 40) VIRTUAL,
+    sequence INTEGER GENERATED ALWAYS AS (id & 1099511627775) VIRTUAL,
+    envelope BLOB NOT NULL
+) STRICT;
 
 CREATE TRIGGER ledger_is_not_updated BEFORE UPDATE ON ledger
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;

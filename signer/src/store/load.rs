@@ -86,29 +86,25 @@ impl State {
     /// Reads all entries in order and checks that each chain holds. The signature of the own head is verified, which by the
     /// chain vouches for every own entry; peers' signatures were verified before their entries were stored.
     async fn load_ledger(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        let (mut author, mut sequence) = (0i64, 0i64);
+        let mut last = 0i64;
         let mut newest = None;
         loop {
-            let page: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
-                "SELECT author, sequence, envelope FROM ledger \
-                 WHERE (author, sequence) > ($1, $2) ORDER BY author, sequence LIMIT $3",
+            let page: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+                "SELECT id, envelope FROM ledger WHERE id > $1 ORDER BY id LIMIT $2",
             )
-            .bind(author)
-            .bind(sequence)
+            .bind(last)
             .bind(PAGE)
             .fetch_all(&mut *db)
             .await
             .map_err(|error| StoreError::failed("load", error))?;
-            let Some((last_author, last_sequence, _)) = page.last() else {
-                break;
-            };
-            (author, sequence) = (*last_author, *last_sequence);
-            for (author, sequence, bytes) in page {
+            match page.last() {
+                Some((id, _)) => last = *id,
+                None => break,
+            }
+            for (id, bytes) in page {
                 let envelope = rows::decode(&bytes)?;
-                let author = u16::try_from(author)
-                    .map(Author)
-                    .map_err(|e| corrupt("author", &e))?;
-                self.load_entry(author, sequence.unsigned_abs(), &envelope)?;
+                let (author, sequence) = rows::author_and_sequence(id)?;
+                self.load_entry(author, sequence, &envelope)?;
                 if author == Author::SELF {
                     newest = Some(envelope);
                 }

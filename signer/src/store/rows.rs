@@ -89,6 +89,26 @@ fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// A ledger row's key: the author above 40 bits of sequence number.
+const SEQUENCE_BITS: u32 = 40;
+
+fn ledger_id(author: Author, sequence: u64) -> Result<i64, sqlx::Error> {
+    if sequence == 0 || sequence >> SEQUENCE_BITS != 0 {
+        return Err(sqlx::Error::Protocol(
+            "a sequence number beyond 40 bits".to_owned(),
+        ));
+    }
+    Ok(i64::from(author.0) << SEQUENCE_BITS | int(sequence))
+}
+
+/// Author and sequence number of a ledger row's key.
+pub(super) fn author_and_sequence(id: i64) -> Result<(Author, u64), StoreError> {
+    let author = u16::try_from(id >> SEQUENCE_BITS)
+        .map_err(|_| StoreError::Corrupt(format!("a ledger row with key {id}")))?;
+    let sequence = id.unsigned_abs() & ((1u64 << SEQUENCE_BITS).saturating_sub(1));
+    Ok((Author(author), sequence))
+}
+
 impl Write {
     pub fn entry(author: Author, sequence: u64, envelope: &Envelope) -> Result<Self, StoreError> {
         let envelope = encode(envelope)?;
@@ -135,9 +155,8 @@ impl Write {
                     .bind(int(*sequence))
             }
             Self::Entry { author, sequence, envelope } => {
-                sqlx::query("INSERT INTO ledger (author, sequence, envelope) VALUES ($1, $2, $3)")
-                    .bind(author.0)
-                    .bind(int(*sequence))
+                sqlx::query("INSERT INTO ledger (id, envelope) VALUES ($1, $2)")
+                .bind(ledger_id(*author, *sequence)?)
                     .bind(envelope.as_slice())
             }
             Self::Equivocation { author, sequence, presented } => sqlx::query(
@@ -247,13 +266,12 @@ pub(super) async fn own_entries(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT envelope FROM ledger WHERE author = 0 AND sequence > $1 ORDER BY sequence LIMIT $2",
-    )
-    .bind(int(after))
-    .bind(int(limit as u64))
-    .fetch_all(db)
-    .await
+    sqlx::query_scalar("SELECT envelope FROM ledger WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3")
+        .bind(int(after))
+        .bind(1i64 << SEQUENCE_BITS)
+        .bind(int(limit as u64))
+        .fetch_all(db)
+        .await
 }
 
 /// The bundle chain, oldest first.

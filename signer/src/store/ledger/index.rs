@@ -1,6 +1,6 @@
 //! What the ledgers say, as a pure state machine: checks first, then applies. It does no I/O and is rebuilt at start.
 //!
-//! Every map is keyed by 32-byte digests. A reservation costs about 600 bytes here, a peer's reservation of the same
+//! Every map is keyed by 32-byte digests. A reservation costs about 900 bytes here, a peer's reservation of the same
 //! session 32 bytes more (its digest), because claims on nonces and external ids are shared by all authors.
 
 use std::collections::{HashMap, HashSet};

@@ -51,7 +51,7 @@ async fn the_file_itself_refuses_to_change_or_forget_an_entry() {
     store.reserve(reservation("a", 1), at(0)).await.unwrap();
     for sql in [
         "DELETE FROM ledger",
-        "UPDATE ledger SET sequence = 7",
+        "UPDATE ledger SET id = 7",
         "UPDATE ledger SET envelope = x'00'",
     ] {
         let error = store.script(sql).await.unwrap_err();

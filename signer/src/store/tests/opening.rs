@@ -106,7 +106,8 @@ async fn a_damaged_or_edited_ledger_is_refused() {
     for edit in [
         "DELETE FROM ledger WHERE sequence = 2",
         "DELETE FROM ledger WHERE sequence = 1",
-        "UPDATE ledger SET sequence = 9 WHERE sequence = 4",
+        "UPDATE ledger SET id = 9 WHERE sequence = 4",
+        "UPDATE ledger SET id = id + (7 << 40) WHERE sequence = 4",
         "UPDATE ledger SET envelope = (SELECT envelope FROM ledger WHERE sequence = 3) WHERE sequence = 4",
         "UPDATE ledger SET envelope = CAST(replace(CAST(envelope AS TEXT), 'keyid', 'keyiD') AS BLOB)",
         "DELETE FROM authors",
