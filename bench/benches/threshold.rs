@@ -19,11 +19,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use countersign_policy::DerivationPath;
+use countersign_policy::{DerivationPath, Hash, KeyId, MemberId};
+use countersign_signer::gate::TestSpend;
 use countersign_signer::threshold::{
-    ExecutionId, HashAlgorithm, Incoming, KeyShare, Kind, Link, LinkError, LoadedShare, Material,
-    Outgoing, Parameters, PartyIndex, Protocol, Recipient, SigningContext, bench_gate, keygen,
-    open,
+    ExecutionId, Incoming, KeyShare, Kind, Link, LinkError, LoadedShare, Material, Outgoing,
+    Parameters, PartyIndex, Protocol, Recipient, SigningContext, keygen, open,
 };
 use criterion::Criterion;
 
@@ -142,15 +142,18 @@ fn make_key(protocol: Protocol, t: u16, n: u16) -> Vec<Arc<LoadedShare>> {
 /// One signature through the driver: CPU of all parties, wall time.
 fn driver(shares: &[Arc<LoadedShare>], t: u16, path: &DerivationPath) -> (Duration, Duration) {
     let signers: Vec<PartyIndex> = (0..t).map(PartyIndex).collect();
-    let algorithm = match shares[0].protocol() {
-        Protocol::FrostEd25519 => HashAlgorithm::Ed25519Message,
-        _ => HashAlgorithm::Keccak256,
-    };
+    // Signed as a ceremony's test signature is: the only thing that can be released without a request.
+    let key: KeyId = "bench-key".parse().unwrap();
+    let names: Vec<MemberId> = (0..t)
+        .map(|i| format!("node-{i}").parse().unwrap())
+        .collect();
+    let ceremony = Hash::from_bytes(fresh().0);
+    let test = || TestSpend::new(shares[0].protocol(), ceremony, &key, &names);
     let context = SigningContext {
-        execution: fresh(),
+        execution: test().execution(),
         signers: shares[0].signers(&signers).unwrap(),
         path: path.clone(),
-        preimage: bench_gate::preimage(algorithm, vec![7; 200]),
+        preimage: test().preimage().clone(),
     };
     let (_, cpu, wall) = run(&signers, |me, link| {
         let share = Arc::clone(&shares[me.position()]);
@@ -158,9 +161,7 @@ fn driver(shares: &[Arc<LoadedShare>], t: u16, path: &DerivationPath) -> (Durati
         for message in first {
             link.send(message).unwrap();
         }
-        session
-            .complete(bench_gate::released(&context), link)
-            .unwrap()
+        session.complete(test().release(), link).unwrap()
     });
     (cpu, wall)
 }

@@ -46,21 +46,3 @@ pub use protocol::{ExecutionId, Parameters, ParametersError, PartyIndex, Signers
 pub use share::{KeyShare, LoadedShare, ShareError};
 pub use signing::{Material, OpenSession, SigningContext, open};
 pub use workers::{JobError, Lane, LaneLimits, SubmitError, Ticket, Workers};
-
-/// What benchmarks need to sign without a gate. The feature `bench-gate` exists for the benchmark crate alone: no binary that
-/// holds a key may be built with it.
-#[cfg(feature = "bench-gate")]
-pub mod bench_gate {
-    use super::{HashAlgorithm, Preimage, SigningContext};
-    use crate::gate::Released;
-
-    /// A preimage of any bytes.
-    pub fn preimage(algorithm: HashAlgorithm, bytes: Vec<u8>) -> Preimage {
-        Preimage::new(algorithm, bytes)
-    }
-
-    /// A release that no gate made.
-    pub fn released(context: &SigningContext) -> Released {
-        Released::new(*context.preimage.digest(), context.execution)
-    }
-}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use countersign_policy::{DerivationPath, Signature};
 
@@ -237,8 +236,7 @@ fn presign_faults(round: u16, corrupt: fn(&mut Vec<u8>)) -> Vec<Fault> {
             corrupt(&mut delivery.body);
         }
         vec![delivery]
-    })
-    .deadline(Duration::from_secs(20));
+    });
     let key = key(Protocol::Cggmp24, 2, 3);
     presign_all(&network, &key, &[0, 1], "m", fresh("presign"))
         .into_iter()

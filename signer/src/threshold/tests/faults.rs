@@ -37,8 +37,7 @@ fn faults_when(
             corrupt(&mut delivery.body);
         }
         vec![delivery]
-    })
-    .deadline(Duration::from_secs(5));
+    });
     let protocol = key.shares[0].protocol();
     let context = context(key, signers, "m", preimage(protocol));
     sign(&network, key, &context)
@@ -131,8 +130,7 @@ fn two_different_messages_for_one_round_name_their_sender() {
             let mut other = delivery.clone();
             other.body[40] ^= 1;
             vec![delivery, other]
-        })
-        .deadline(Duration::from_secs(5));
+        });
         let context = context(&key, &[0, 1], "m", preimage(protocol));
         let results = sign(&network, &key, &context);
         let fault = results[&PartyIndex(0)].as_ref().unwrap_err();
@@ -166,8 +164,7 @@ fn equivocating_frost_commitments_blame_no_honest_signer() {
             hiding[start..].swap_with_slice(binding);
         }
         vec![delivery]
-    })
-    .deadline(Duration::from_secs(5));
+    });
     let context = context(&key, &[0, 1, 2], "m", preimage(Protocol::FrostEd25519));
     let results = sign(&network, &key, &context);
     for honest in [0, 2].map(PartyIndex) {
@@ -252,9 +249,7 @@ fn a_silent_signer_is_named_as_missing() {
         let network = Network::sabotaged(move |delivery| {
             let silent = delivery.from == CHEAT && delivery.round == last;
             if silent { Vec::new() } else { vec![delivery] }
-        })
-        .deadline(Duration::from_secs(1))
-        .lingering();
+        });
         let context = context(&key, &[0, 1], "m", preimage(protocol));
         let results = sign(&network, &key, &context);
         let fault = results[&PartyIndex(0)].as_ref().unwrap_err();

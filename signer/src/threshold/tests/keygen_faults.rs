@@ -1,7 +1,6 @@
 //! Key generation among parties who cheat.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::fixtures::fresh;
 use super::network::{Delivery, Network};
@@ -36,7 +35,6 @@ fn corrupting(round: u16, corrupt: impl Fn(&mut Delivery) + Send + Sync + 'stati
         }
         vec![delivery]
     })
-    .deadline(Duration::from_secs(8))
 }
 
 /// Number of rounds of each protocol, and of those in which any bytes parse.
@@ -64,13 +62,10 @@ fn an_execution_mismatch_ends_without_blame() {
     let parties: Vec<PartyIndex> = parameters.everyone().collect();
     for protocol in PROTOCOLS {
         let ours = fresh("ours");
-        let results =
-            Network::honest()
-                .deadline(Duration::from_secs(5))
-                .run(&parties, |me, link| {
-                    let execution = if me == CHEAT { fresh("theirs") } else { ours };
-                    keygen(protocol, parameters, me, execution, link)
-                });
+        let results = Network::honest().run(&parties, |me, link| {
+            let execution = if me == CHEAT { fresh("theirs") } else { ours };
+            keygen(protocol, parameters, me, execution, link)
+        });
         for result in results.into_values() {
             let fault = result.unwrap_err();
             assert_eq!(fault.reason, FaultReason::ExecutionMismatch, "{protocol}");
@@ -173,13 +168,7 @@ fn a_silent_party_is_named_as_missing() {
         let network = Network::sabotaged(|delivery| {
             let silent = delivery.from == CHEAT && delivery.round == 2;
             if silent { Vec::new() } else { vec![delivery] }
-        })
-        .deadline(Duration::from_secs(if protocol == Protocol::Dkls23 {
-            6
-        } else {
-            2
-        }))
-        .lingering();
+        });
         let results = run(&network, protocol);
         for honest in [0, 2].map(PartyIndex) {
             let fault = results[&honest].as_ref().unwrap_err();

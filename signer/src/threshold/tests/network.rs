@@ -1,10 +1,11 @@
-//! Parties as threads, links as channels, and a saboteur between them.
+//! Parties as threads, one shared post room, and a saboteur in it.
+//!
+//! No clocks: a deadline passes when every party that still runs waits for a message and none is on its way. Tests are as fast
+//! as their cryptography, and a slow machine changes nothing.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::threshold::{Incoming, Kind, Link, LinkError, Outgoing, PartyIndex, Recipient};
 
@@ -19,43 +20,23 @@ pub(super) struct Delivery {
 }
 
 /// What the network does with a message: deliver it, several, others, or none.
-pub(super) type Saboteur = Arc<dyn Fn(Delivery) -> Vec<Delivery> + Send + Sync>;
+type Saboteur = Arc<dyn Fn(Delivery) -> Vec<Delivery> + Send + Sync>;
 
 pub(super) struct Network {
     saboteur: Saboteur,
-    time: Duration,
-    lingering: bool,
 }
 
 impl Network {
     pub(super) fn honest() -> Self {
-        Self {
-            saboteur: Arc::new(|delivery| vec![delivery]),
-            time: Duration::from_secs(120),
-            lingering: false,
-        }
+        Self::sabotaged(|delivery| vec![delivery])
     }
 
-    /// A network that misbehaves, with a deadline short enough for a test.
     pub(super) fn sabotaged(
         saboteur: impl Fn(Delivery) -> Vec<Delivery> + Send + Sync + 'static,
     ) -> Self {
         Self {
             saboteur: Arc::new(saboteur),
-            time: Duration::from_secs(20),
-            lingering: false,
         }
-    }
-
-    pub(super) fn deadline(mut self, time: Duration) -> Self {
-        self.time = time;
-        self
-    }
-
-    /// Peers that have ended stay connected and silent, as processes do.
-    pub(super) fn lingering(mut self) -> Self {
-        self.lingering = true;
-        self
     }
 
     /// Runs every party on its own thread to its result.
@@ -64,37 +45,20 @@ impl Network {
         parties: &[PartyIndex],
         party: impl Fn(PartyIndex, &mut SimulatedLink) -> T + Sync,
     ) -> BTreeMap<PartyIndex, T> {
-        let (senders, receivers): (BTreeMap<_, _>, Vec<_>) = parties
-            .iter()
-            .map(|party| {
-                let (sender, receiver) = channel();
-                ((*party, sender), (*party, receiver))
-            })
-            .unzip();
-        let links: Vec<SimulatedLink> = receivers
-            .into_iter()
-            .map(|(me, inbox)| SimulatedLink {
-                me,
-                // Not to itself: a party whose peers have all ended must not wait for ever.
-                peers: senders
-                    .iter()
-                    .filter(|(peer, _)| **peer != me)
-                    .map(|(peer, sender)| (*peer, sender.clone()))
-                    .collect(),
-                inbox,
-                saboteur: Arc::clone(&self.saboteur),
-                deadline: Instant::now() + self.time,
-                lingering: self.lingering,
-            })
-            .collect();
-        drop(senders);
+        let office = Arc::new(PostOffice::default());
+        office.room.lock().unwrap().running = parties.iter().copied().collect();
         thread::scope(|scope| {
-            let running: Vec<_> = links
-                .into_iter()
-                .map(|mut link| {
+            let running: Vec<_> = parties
+                .iter()
+                .map(|me| {
+                    let mut link = SimulatedLink {
+                        me: *me,
+                        parties: parties.to_vec(),
+                        office: Arc::clone(&office),
+                        saboteur: Arc::clone(&self.saboteur),
+                    };
                     let party = &party;
-                    let me = link.me;
-                    (me, scope.spawn(move || party(me, &mut link)))
+                    (*me, scope.spawn(move || party(link.me, &mut link)))
                 })
                 .collect();
             running
@@ -105,19 +69,47 @@ impl Network {
     }
 }
 
+#[derive(Default)]
+struct PostOffice {
+    room: Mutex<PostRoom>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct PostRoom {
+    running: BTreeSet<PartyIndex>,
+    waiting: BTreeSet<PartyIndex>,
+    inboxes: BTreeMap<PartyIndex, VecDeque<Incoming>>,
+}
+
+impl PostRoom {
+    /// Everybody who runs waits, and nothing is there for any of them.
+    fn is_stuck(&self) -> bool {
+        self.running.iter().all(|party| {
+            let empty = self.inboxes.get(party).is_none_or(VecDeque::is_empty);
+            empty && self.waiting.contains(party)
+        })
+    }
+}
+
 pub(super) struct SimulatedLink {
     me: PartyIndex,
-    peers: BTreeMap<PartyIndex, Sender<Incoming>>,
-    inbox: Receiver<Incoming>,
+    parties: Vec<PartyIndex>,
+    office: Arc<PostOffice>,
     saboteur: Saboteur,
-    deadline: Instant,
-    lingering: bool,
 }
 
 impl Link for SimulatedLink {
     fn send(&mut self, message: Outgoing) -> Result<(), LinkError> {
         let (kind, recipients): (Kind, Vec<PartyIndex>) = match message.recipient {
-            Recipient::All => (Kind::Broadcast, self.peers.keys().copied().collect()),
+            Recipient::All => (
+                Kind::Broadcast,
+                self.parties
+                    .iter()
+                    .copied()
+                    .filter(|p| *p != self.me)
+                    .collect(),
+            ),
             Recipient::One(to) => (Kind::P2p, vec![to]),
         };
         for to in recipients {
@@ -135,19 +127,42 @@ impl Link for SimulatedLink {
                     kind: delivery.kind,
                     body: delivery.body,
                 };
-                // A party that has ended hears nothing more.
-                let _ = self.peers[&delivery.to].send(incoming);
+                let mut room = self.office.room.lock().unwrap();
+                room.inboxes
+                    .entry(delivery.to)
+                    .or_default()
+                    .push_back(incoming);
+                self.office.changed.notify_all();
             }
         }
         Ok(())
     }
 
     fn recv(&mut self) -> Result<Incoming, LinkError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        self.inbox.recv_timeout(left).map_err(|error| match error {
-            RecvTimeoutError::Timeout => LinkError::Deadline,
-            RecvTimeoutError::Disconnected if self.lingering => LinkError::Deadline,
-            RecvTimeoutError::Disconnected => LinkError::Closed,
-        })
+        let mut room = self.office.room.lock().unwrap();
+        loop {
+            let arrived = room.inboxes.get_mut(&self.me).and_then(VecDeque::pop_front);
+            if let Some(message) = arrived {
+                room.waiting.remove(&self.me);
+                return Ok(message);
+            }
+            room.waiting.insert(self.me);
+            if room.is_stuck() {
+                // This party goes on, so the others are told by it or by its end.
+                room.waiting.remove(&self.me);
+                return Err(LinkError::Deadline);
+            }
+            room = self.office.changed.wait(room).unwrap();
+        }
+    }
+}
+
+impl Drop for SimulatedLink {
+    fn drop(&mut self) {
+        if let Ok(mut room) = self.office.room.lock() {
+            room.running.remove(&self.me);
+            room.waiting.remove(&self.me);
+        }
+        self.office.changed.notify_all();
     }
 }
