@@ -27,7 +27,7 @@ use super::frame::{MAX_BATCH_BYTES, Verdict, encode_batch};
 use super::outbound::{Courier, Queued};
 use crate::wire::path;
 
-#[cfg(not(debug_assertions))]
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
 compile_error!("the feature fault-injection is for tests: a release build must not have it");
 
 /// The variable that holds the plan.

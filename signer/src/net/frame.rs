@@ -291,3 +291,6 @@ impl<'b> Reader<'b> {
         Err(FrameError::Trailing(self.0.len()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,7 +170,7 @@ impl CertificateAuthority {
     ) -> Result<CertificatePair, IdentityError> {
         let key = KeyPair::generate()?;
         let voucher = vouch(request, &key.subject_public_key_info())?;
-        self.issue_with(request, &key, Some(&voucher))
+        self.issue_with(request, &key, &[voucher])
     }
 
     /// The certificate itself; tests pass vouchers that prove nothing.
@@ -178,7 +178,7 @@ impl CertificateAuthority {
         &self,
         request: &CertificateRequest<'_>,
         key: &KeyPair,
-        voucher: Option<&Envelope>,
+        vouchers: &[Envelope],
     ) -> Result<CertificatePair, IdentityError> {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         names.extend(request.names.iter().cloned());
@@ -194,7 +194,7 @@ impl CertificateAuthority {
         ];
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, request.now, request.valid_days);
-        if let Some(voucher) = voucher {
+        for voucher in vouchers {
             let json = serde_json::to_string(voucher).map_err(|_| IdentityError::VoucherForm)?;
             let extension = CustomExtension::from_oid_content(&VOUCHER_OID, utf8_string(&json)?);
             params.custom_extensions.push(extension);

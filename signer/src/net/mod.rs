@@ -6,7 +6,7 @@
 mod bundle;
 mod channel;
 mod client;
-#[cfg(feature = "fault-injection")]
+#[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod frame;
 mod identity;
@@ -15,6 +15,8 @@ mod outbound;
 mod parking;
 mod peer;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod watched;
 

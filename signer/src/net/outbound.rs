@@ -27,7 +27,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    #[cfg(feature = "fault-injection")]
+    #[cfg(any(test, feature = "fault-injection"))]
     pub(super) fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -150,7 +150,7 @@ pub(super) struct Courier {
     pub(super) queue: Arc<PeerQueue>,
     pub(super) limits: PeerLimits,
     pub(super) counters: Arc<PeerCounters>,
-    #[cfg(feature = "fault-injection")]
+    #[cfg(any(test, feature = "fault-injection"))]
     pub(super) faults: Option<Arc<super::fault::FaultPlan>>,
 }
 
@@ -207,7 +207,7 @@ impl Courier {
     }
 
     async fn send(self: Arc<Self>, batch: Vec<Queued>) -> Sent {
-        #[cfg(feature = "fault-injection")]
+        #[cfg(any(test, feature = "fault-injection"))]
         if let Some(plan) = self.faults.clone() {
             return plan.send(&self, batch).await;
         }

@@ -162,9 +162,26 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 impl PeerNetwork {
     /// Starts the sending tasks; must be called within a tokio runtime. Each client is one peer.
     pub fn start(me: MemberId, clients: Vec<NodeClient>, limits: PeerLimits) -> Self {
+        #[cfg(any(test, feature = "fault-injection"))]
+        let faults = super::fault::FaultPlan::from_environment();
+        Self::start_with(
+            me,
+            clients,
+            limits,
+            #[cfg(any(test, feature = "fault-injection"))]
+            faults,
+        )
+    }
+
+    pub(super) fn start_with(
+        me: MemberId,
+        clients: Vec<NodeClient>,
+        limits: PeerLimits,
+        #[cfg(any(test, feature = "fault-injection"))] faults: Option<super::fault::FaultPlan>,
+    ) -> Self {
         let counters = Arc::new(PeerCounters::default());
-        #[cfg(feature = "fault-injection")]
-        let faults = super::fault::FaultPlan::from_environment().map(Arc::new);
+        #[cfg(any(test, feature = "fault-injection"))]
+        let faults = faults.map(Arc::new);
         let mut tasks = Vec::new();
         let mut peers = BTreeMap::new();
         for client in clients {
@@ -174,7 +191,7 @@ impl PeerNetwork {
                 queue: Arc::clone(&queue),
                 limits: limits.clone(),
                 counters: Arc::clone(&counters),
-                #[cfg(feature = "fault-injection")]
+                #[cfg(any(test, feature = "fault-injection"))]
                 faults: faults.clone(),
             };
             tasks.push(tokio::spawn(courier.run()).abort_handle());

@@ -91,6 +91,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// The socket has no address.
+    #[error("the listening socket is unusable")]
+    Socket(#[source] std::io::Error),
     /// Unusable certificates.
     #[error("unusable TLS identity")]
     Identity(#[from] IdentityError),
@@ -133,11 +136,22 @@ impl Server {
         router: Router,
         limits: ServerLimits,
     ) -> Result<Self, ServerError> {
-        let clock = Arc::new(rustls::time_provider::DefaultTimeProvider);
-        let config = server_config(identity, bundle.clone(), clock)?;
         let bound = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bound)?;
-        let address = listener.local_addr().map_err(bound)?;
+        Self::serve(listener, identity, bundle, router, limits)
+    }
+
+    /// The same on a socket that is bound already.
+    pub fn serve(
+        listener: TcpListener,
+        identity: &TlsIdentity,
+        bundle: BundleHandle,
+        router: Router,
+        limits: ServerLimits,
+    ) -> Result<Self, ServerError> {
+        let clock = Arc::new(rustls::time_provider::DefaultTimeProvider);
+        let config = server_config(identity, bundle.clone(), clock)?;
+        let address = listener.local_addr().map_err(ServerError::Socket)?;
         let counters = Arc::new(ServerCounters::default());
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
