@@ -2,8 +2,8 @@
 #![allow(missing_docs)]
 
 use countersign_tests::fuzz_bodies::{
-    decode_evm, decode_solana, decode_tron, judge_bundle, mutate_statement, mutate_transaction,
-    read_envelope, read_names, read_statement,
+    decode_evm, decode_frames, decode_solana, decode_tron, judge_bundle, mutate_statement,
+    mutate_transaction, read_envelope, read_names, read_statement,
 };
 use proptest::prelude::*;
 
@@ -38,6 +38,11 @@ proptest! {
     #[test]
     fn edited_transactions(seed in any::<[u8; 8]>(), edits in bytes(12)) {
         mutate_transaction(&[seed.as_slice(), &edits].concat());
+    }
+
+    #[test]
+    fn frame_batches(input in behind(&[&[], b"CSF1\0\x01", b"CSA1\0\x02"], 400)) {
+        decode_frames(&input);
     }
 
     #[test]

@@ -7,8 +7,10 @@
     clippy::arithmetic_side_effects
 )]
 
+mod frames;
 mod statements;
 mod transactions;
 
+pub use frames::decode_frames;
 pub use statements::{judge_bundle, mutate_statement, read_envelope, read_statement};
 pub use transactions::{decode_evm, decode_solana, decode_tron, mutate_transaction, read_names};
