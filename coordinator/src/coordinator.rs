@@ -190,6 +190,7 @@ impl Running {
             server.stop().await;
         }
         self.upkeep.abort();
+        self.core.works.abort_all();
         if let Err(error) = self.core.store.release_all(&self.core.lease).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -207,6 +208,7 @@ impl Drop for Running {
             server.abort();
         }
         self.upkeep.abort();
+        self.core.works.abort_all();
     }
 }
 

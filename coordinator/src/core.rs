@@ -88,6 +88,8 @@ pub(crate) struct Work {
     pub(crate) changed: Notify,
     /// The revision that the runner knows.
     pub(crate) revision: AtomicI64,
+    /// Ends the work where it stands, as a crash would.
+    pub(crate) abort: std::sync::OnceLock<tokio::task::AbortHandle>,
     /// The request at its end; `None` until then.
     pub(crate) done: watch::Sender<Option<Arc<StoredRequest>>>,
 }
@@ -103,17 +105,24 @@ impl Works {
         let work = Arc::new(Work {
             changed: Notify::new(),
             revision: AtomicI64::new(request.revision),
+            abort: std::sync::OnceLock::new(),
             done,
         });
         works.insert(request.id, Arc::clone(&work));
         Some(work)
     }
 
-    /// Ends work on a request and tells those who wait.
-    pub(crate) fn end(&self, id: Hash, work: &Work, request: Option<StoredRequest>) {
-        self.lock().remove(&id);
-        if let Some(request) = request {
-            work.done.send_replace(Some(Arc::new(request)));
+    /// Takes a request off the list. Whoever waits for it looks into the database.
+    fn remove(&self, id: &Hash) {
+        self.lock().remove(id);
+    }
+
+    /// Ends all work where it stands.
+    pub(crate) fn abort_all(&self) {
+        for work in self.lock().values() {
+            if let Some(abort) = work.abort.get() {
+                abort.abort();
+            }
         }
     }
 
@@ -132,6 +141,19 @@ impl Works {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Arc<Work>>> {
         // Every change is one call on the map, so a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes its request off the list when it goes: at the end, and when the work is aborted or panics, so that the lease
+/// runs out and another takes the request up.
+pub(crate) struct Listed {
+    pub(crate) core: Arc<Core>,
+    pub(crate) id: Hash,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.core.works.remove(&self.id);
     }
 }
 

@@ -9,6 +9,8 @@ mod error;
 mod leases;
 mod requests;
 mod stops;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 pub use deployment::{AuditRecord, StoredBundle};

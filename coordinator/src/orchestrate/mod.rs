@@ -27,7 +27,7 @@ use rand_core::{OsRng, RngCore as _};
 
 use self::attempt::{AttemptEnd, Broken};
 use self::choose::{Choice, NoChoice};
-use crate::core::{Core, Work, now};
+use crate::core::{Core, Listed, Work, now};
 use crate::db::{Change, DbError, Event, NewAttempt, StoredRequest};
 use crate::lifecycle::{Goal, State, Why};
 
@@ -125,12 +125,20 @@ pub(crate) fn start(
     let Some(work) = core.works.begin(&request) else {
         return;
     };
-    let core = Arc::clone(core);
-    tokio::spawn(async move {
-        let id = request.id;
-        let ended = run(&core, &work, request, judged, session).await;
-        core.works.end(id, &work, ended);
+    let listed = Listed {
+        core: Arc::clone(core),
+        id: request.id,
+    };
+    let running = Arc::clone(&work);
+    let task = tokio::spawn(async move {
+        let ended = run(&listed.core, &running, request, judged, session).await;
+        drop(listed);
+        if let Some(ended) = ended {
+            running.done.send_replace(Some(Arc::new(ended)));
+        }
     });
+    // Set once: each work is started by whoever listed it.
+    let _ = work.abort.set(task.abort_handle());
 }
 
 /// Runs a request to its end; `None` when another process goes on with it.

@@ -17,8 +17,10 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the coordinator stops.
 pub(crate) async fn upkeep(core: Arc<Core>) {
-    let leases = tokio::spawn(keep_leases(Arc::clone(&core)));
-    let nodes = tokio::spawn(watch_nodes(Arc::clone(&core)));
+    // Dropping the set ends them together with this task.
+    let mut others = JoinSet::new();
+    others.spawn(keep_leases(Arc::clone(&core)));
+    others.spawn(watch_nodes(Arc::clone(&core)));
     let every = Duration::from_millis(core.timing.sweep_ms);
     while !core.stopping.load(Ordering::Relaxed) {
         if let Err(error) = take_up(&core).await {
@@ -29,8 +31,6 @@ pub(crate) async fn upkeep(core: Arc<Core>) {
         }
         tokio::time::sleep(every).await;
     }
-    leases.abort();
-    nodes.abort();
 }
 
 /// Takes over unfinished requests that nobody works on: after a crash, of this process or another.

@@ -1,0 +1,563 @@
+//! A coordinator over real TLS with scripted nodes. The nodes run the signer's real gate (`gate::admit`) and keep a ledger
+//! in memory; their keys are whole, so that signatures verify without a protocol. What is scripted is how they fail.
+
+pub mod database;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use countersign_coordinator::{
+    Answer, ApiKey, ApiSecret, Coordinator, CoordinatorConfig, NodeApi, NodeError, Running,
+    TimingConfig,
+};
+use countersign_policy::bundle::{ActiveBundle, BundleChain};
+use countersign_policy::statement::{
+    Cancel, Receipt, SessionTerms, SignRequest, StopAck, StopOutcome,
+};
+use countersign_policy::testing::{
+    AUDITOR, COORDINATOR, OTHER_COORDINATOR, PAYMENTS, SingleKey, TestDeployment, member,
+};
+use countersign_policy::{Envelope, Facts, Hash, MemberId, Signature, Timestamp};
+use countersign_signer::files::{write_identity_key, write_secret_file};
+use countersign_signer::gate::admit;
+use countersign_signer::net::{CertificateAuthority, CertificateRequest};
+use countersign_signer::wire::{
+    BundleAck, Bundles, CeremonyStatus, CeremonyStep, NodeStatus, Pools, Prepare, Prepared,
+    ProblemCode, Sign, Signed, StartCeremony, Stop, Stopped, SubmitBundle,
+};
+
+use database::TestDatabase;
+
+/// How a node fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing reaches it.
+    Down,
+    /// Prepare is not answered for so many milliseconds.
+    SlowPrepare(u64),
+    /// Sign is not answered for so many milliseconds.
+    SlowSign(u64),
+    /// It signs, and the answer is lost.
+    LostSign,
+    /// Its receipt is for other terms.
+    WrongReceipt,
+    /// Its signature is wrong.
+    WrongSignature,
+    /// It answers sign with a problem that names this culprit.
+    Blames(MemberId),
+    /// It refuses prepare with this code.
+    Refuses(ProblemCode),
+    /// It does not answer stops.
+    DeafToStops,
+    /// It does not take bundles.
+    RefusesBundles,
+}
+
+#[derive(Default)]
+struct Node {
+    fault: Option<Fault>,
+    sessions: HashMap<Hash, (SessionTerms, SignRequest, bool)>,
+    stopped: BTreeSet<Hash>,
+    prepares: usize,
+}
+
+/// The scripted nodes.
+pub struct Nodes {
+    deployment: TestDeployment,
+    chain: Mutex<BTreeMap<MemberId, BundleChain>>,
+    nodes: Mutex<BTreeMap<MemberId, Node>>,
+    pub signatures: Mutex<Vec<(Hash, Hash)>>,
+}
+
+pub struct ScriptedNodes(pub Arc<Nodes>);
+
+pub fn clock() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
+}
+
+impl Nodes {
+    pub fn fault(&self, node: &str, fault: Option<Fault>) {
+        self.nodes
+            .lock()
+            .unwrap()
+            .entry(member(node))
+            .or_default()
+            .fault = fault;
+    }
+
+    pub fn prepares(&self) -> usize {
+        self.nodes
+            .lock()
+            .unwrap()
+            .values()
+            .map(|n| n.prepares)
+            .sum()
+    }
+
+    /// Forgets its sessions, as a restart does; the ledger stays.
+    pub fn restart(&self, node: &str) {
+        self.nodes
+            .lock()
+            .unwrap()
+            .get_mut(&member(node))
+            .unwrap()
+            .sessions
+            .retain(|_, s| s.2);
+    }
+
+    fn fault_of(&self, node: &MemberId) -> Option<Fault> {
+        self.nodes
+            .lock()
+            .unwrap()
+            .entry(node.clone())
+            .or_default()
+            .fault
+            .clone()
+    }
+
+    fn bundle(&self, node: &MemberId) -> ActiveBundle {
+        self.chain
+            .lock()
+            .unwrap()
+            .get(node)
+            .unwrap()
+            .active()
+            .clone()
+    }
+
+    fn prepare(&self, node: &MemberId, call: &Prepare) -> Result<Prepared, NodeError> {
+        let problem = |p| NodeError::Problem(Box::new(p));
+        let bundle = Arc::new(self.bundle(node));
+        let admitted = admit(&bundle, node, call, clock()).map_err(problem)?;
+        let mut terms = admitted.terms();
+        let mut nodes = self.nodes.lock().unwrap();
+        let state = nodes.entry(node.clone()).or_default();
+        state.prepares += 1;
+        if state.stopped.contains(&terms.request) {
+            return Err(problem(ProblemCode::StoppedRequest.problem("stopped")));
+        }
+        // An older attempt that was not released is replaced.
+        let (request, session) = (terms.request, terms.session);
+        state
+            .sessions
+            .retain(|id, (t, _, released)| t.request != request || *released || *id == session);
+        state.sessions.entry(session).or_insert((
+            terms.clone(),
+            admitted.request().body().clone(),
+            false,
+        ));
+        if state.fault == Some(Fault::WrongReceipt) {
+            terms.attempt += 1;
+        }
+        let receipt = Receipt {
+            terms,
+            ledger_sequence: 1,
+            ledger_head: Hash::ZERO,
+        };
+        Ok(Prepared {
+            receipt: self.deployment_sign(node, receipt),
+        })
+    }
+
+    fn deployment_sign<B: countersign_policy::statement::Body>(
+        &self,
+        node: &MemberId,
+        body: B,
+    ) -> Envelope {
+        self.deployment.sign(node.as_str(), 3600, body)
+    }
+
+    fn sign(&self, node: &MemberId, call: &Sign) -> Result<Signed, NodeError> {
+        let problem = |code: ProblemCode| NodeError::Problem(Box::new(code.problem("scripted")));
+        let mut nodes = self.nodes.lock().unwrap();
+        let (terms, request, released) = nodes[node]
+            .sessions
+            .get(&call.session)
+            .cloned()
+            .ok_or_else(|| problem(ProblemCode::NotFound))?;
+        assert_eq!(call.receipts.len(), terms.participants.len());
+        if !released {
+            for participant in &terms.participants {
+                let peer = &nodes[participant];
+                if peer.fault == Some(Fault::Down) {
+                    return Err(problem(ProblemCode::Timeout));
+                }
+                if peer.stopped.contains(&terms.request) {
+                    return Err(problem(ProblemCode::StoppedRequest));
+                }
+                if !peer.sessions.contains_key(&call.session) {
+                    return Err(problem(ProblemCode::Aborted));
+                }
+            }
+            for participant in &terms.participants {
+                if let Some(session) = nodes
+                    .get_mut(participant)
+                    .unwrap()
+                    .sessions
+                    .get_mut(&call.session)
+                {
+                    session.2 = true;
+                }
+            }
+        }
+        drop(nodes);
+        let facts = Facts::establish(&self.bundle(node), &request).unwrap();
+        let key = if request.network == countersign_policy::Network::SOLANA {
+            SingleKey::eddsa()
+        } else {
+            SingleKey::ecdsa()
+        };
+        let digest = Hash::from_bytes(*facts.transaction().digest().as_bytes());
+        self.signatures
+            .lock()
+            .unwrap()
+            .push((terms.request, digest));
+        Ok(Signed {
+            signatures: vec![key.sign(facts.transaction(), &request.path)],
+        })
+    }
+
+    fn stop(&self, node: &MemberId, call: &Stop) -> Stopped {
+        let bundle = self.bundle(node);
+        let request = bundle
+            .directory()
+            .open::<SignRequest>(&call.request)
+            .unwrap();
+        let cancel = bundle.directory().open::<Cancel>(&call.cancel).unwrap();
+        assert_eq!(cancel.body().request, request.digest());
+        let mut nodes = self.nodes.lock().unwrap();
+        let state = nodes.entry(node.clone()).or_default();
+        let released = state
+            .sessions
+            .values()
+            .any(|(t, _, r)| *r && t.request == request.digest());
+        let outcome = if released {
+            StopOutcome::Released
+        } else {
+            StopOutcome::Stopped
+        };
+        if !released {
+            state.stopped.insert(request.digest());
+        }
+        drop(nodes);
+        let ack = StopAck {
+            request: request.digest(),
+            cancel: cancel.digest(),
+            outcome,
+        };
+        Stopped {
+            ack: self.deployment_sign(node, ack),
+        }
+    }
+
+    fn down<T>(&self, node: &MemberId) -> Result<(), Result<T, NodeError>> {
+        if self.fault_of(node) == Some(Fault::Down) {
+            return Err(Err(NodeError::Unreachable("scripted".to_owned())));
+        }
+        Ok(())
+    }
+}
+
+fn now_or<T: Send + 'static>(value: Result<T, NodeError>) -> Answer<T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl NodeApi for ScriptedNodes {
+    fn prepare(&self, node: &MemberId, call: Prepare) -> Answer<Prepared> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let (nodes, node) = (Arc::clone(&self.0), node.clone());
+        Box::pin(async move {
+            match nodes.fault_of(&node) {
+                Some(Fault::SlowPrepare(millis)) => {
+                    tokio::time::sleep(Duration::from_millis(millis)).await
+                }
+                Some(Fault::Refuses(code)) => {
+                    let mut problem = code.problem("scripted");
+                    if code == ProblemCode::Policy {
+                        problem
+                            .reasons
+                            .push(countersign_policy::Reason::TransactionExpired);
+                    }
+                    return Err(NodeError::Problem(Box::new(problem)));
+                }
+                _ => {}
+            }
+            nodes.prepare(&node, &call)
+        })
+    }
+
+    fn sign(&self, node: &MemberId, call: Sign) -> Answer<Signed> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let (nodes, node) = (Arc::clone(&self.0), node.clone());
+        Box::pin(async move {
+            match nodes.fault_of(&node) {
+                Some(Fault::SlowSign(millis)) => {
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    nodes.sign(&node, &call)
+                }
+                Some(Fault::LostSign) => {
+                    nodes.sign(&node, &call)?;
+                    Err(NodeError::Timeout)
+                }
+                Some(Fault::WrongSignature) => {
+                    let mut signed = nodes.sign(&node, &call)?;
+                    if let Some(Signature::Secp256k1 { r, .. }) = signed.signatures.first_mut() {
+                        r[31] ^= 1;
+                    }
+                    Ok(signed)
+                }
+                Some(Fault::Blames(culprit)) => {
+                    let mut problem = ProblemCode::Protocol.problem("scripted");
+                    problem.culprits.push(culprit);
+                    Err(NodeError::Problem(Box::new(problem)))
+                }
+                _ => nodes.sign(&node, &call),
+            }
+        })
+    }
+
+    fn stop(&self, node: &MemberId, call: Stop) -> Answer<Stopped> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        if self.0.fault_of(node) == Some(Fault::DeafToStops) {
+            return now_or(Err(NodeError::Timeout));
+        }
+        now_or(Ok(self.0.stop(node, &call)))
+    }
+
+    fn submit_bundle(&self, node: &MemberId, call: SubmitBundle) -> Answer<BundleAck> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        if self.0.fault_of(node) == Some(Fault::RefusesBundles) {
+            return now_or(Err(NodeError::Problem(Box::new(
+                ProblemCode::Bundle.problem("scripted"),
+            ))));
+        }
+        let mut chains = self.0.chain.lock().unwrap();
+        let chain = chains.get_mut(node).unwrap();
+        if chain.active().digest() != call.bundle.digest()
+            && let Err(error) = chain.append(&call.bundle, clock())
+        {
+            return now_or(Err(NodeError::Problem(Box::new(
+                ProblemCode::Bundle.problem(error.to_string()),
+            ))));
+        }
+        let active = chain.active();
+        now_or(Ok(BundleAck {
+            node: node.clone(),
+            bundle: active.digest(),
+            version: active.content().version,
+        }))
+    }
+
+    fn bundles(&self, node: &MemberId) -> Answer<Bundles> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let chains = self.0.chain.lock().unwrap();
+        let chain = &chains[node];
+        let active = chain.active();
+        now_or(Ok(Bundles {
+            active: active.digest(),
+            version: active.content().version,
+            chain: chain.links().iter().map(|l| l.envelope().clone()).collect(),
+        }))
+    }
+
+    fn start_ceremony(&self, node: &MemberId, call: StartCeremony) -> Answer<CeremonyStatus> {
+        let order = self.0.bundle(node).open_ceremony(&call.order).unwrap();
+        now_or(Ok(CeremonyStatus {
+            ceremony: order.digest(),
+            key: order.body().key.clone(),
+            step: CeremonyStep::KeyGeneration,
+            transcript: None,
+        }))
+    }
+
+    fn ceremony_status(&self, node: &MemberId, ceremony: Hash) -> Answer<CeremonyStatus> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        now_or(Ok(CeremonyStatus {
+            ceremony,
+            key: countersign_policy::testing::key_id("new"),
+            step: CeremonyStep::TestSignatures,
+            transcript: None,
+        }))
+    }
+
+    fn status(&self, node: &MemberId) -> Answer<NodeStatus> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let bundle = self.0.bundle(node);
+        now_or(Ok(NodeStatus {
+            node: node.clone(),
+            version: "test".to_owned(),
+            now: clock(),
+            genesis: bundle.directory().genesis(),
+            bundle: bundle.digest(),
+            bundle_version: bundle.content().version,
+            ledger_sequence: 0,
+            ledger_head: Hash::ZERO,
+            keys: Vec::new(),
+            peers: BTreeMap::new(),
+            background: BTreeMap::new(),
+        }))
+    }
+
+    fn pools(&self, _node: &MemberId) -> Answer<Pools> {
+        now_or(Ok(Pools::default()))
+    }
+}
+
+/// A deployment, its nodes, and the files of its coordinators.
+pub struct World {
+    pub deployment: TestDeployment,
+    pub nodes: Arc<Nodes>,
+    pub authority_pem: String,
+    folder: tempfile::TempDir,
+    database_url: String,
+}
+
+pub const API_SEED: [u8; 32] = [42; 32];
+
+impl World {
+    pub fn new(database: &TestDatabase) -> Self {
+        let at = clock();
+        let make = || {
+            let mut deployment = TestDeployment::at(3, 2, at);
+            deployment.add_single_keys();
+            deployment
+        };
+        let (deployment, nodes_deployment) = (make(), make());
+        let chains = deployment
+            .nodes()
+            .into_iter()
+            .map(|n| (n, deployment.chain()))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let authority = CertificateAuthority::create("test", clock(), 30).unwrap();
+        std::fs::write(
+            folder.path().join("genesis.json"),
+            serde_json::to_vec(&deployment.genesis()).unwrap(),
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("ca.crt"), authority.certificate_pem()).unwrap();
+        for coordinator in [COORDINATOR, OTHER_COORDINATOR] {
+            let request = CertificateRequest {
+                member: &member(coordinator),
+                identity: deployment.identity(coordinator),
+                genesis: deployment.genesis_hash(),
+                names: &[],
+                now: clock(),
+                valid_days: 30,
+            };
+            let pair = authority.issue(&request).unwrap();
+            let path = |end: &str| folder.path().join(format!("{coordinator}.{end}"));
+            std::fs::write(path("crt"), &pair.cert_pem).unwrap();
+            write_secret_file(&path("tls"), pair.key_pem.as_bytes()).unwrap();
+            write_identity_key(&path("key"), deployment.identity(coordinator)).unwrap();
+        }
+        let nodes = Arc::new(Nodes {
+            deployment: nodes_deployment,
+            chain: Mutex::new(chains),
+            nodes: Mutex::default(),
+            signatures: Mutex::default(),
+        });
+        Self {
+            authority_pem: authority.certificate_pem().to_owned(),
+            deployment,
+            nodes,
+            folder,
+            database_url: database.url.clone(),
+        }
+    }
+
+    pub fn config(&self, coordinator: &str) -> CoordinatorConfig {
+        let file =
+            |name: String| -> std::path::PathBuf { Path::new(self.folder.path()).join(name) };
+        let secret = ApiSecret::from_seed(&API_SEED);
+        let auditor = ApiSecret::from_seed(&[43; 32]);
+        CoordinatorConfig {
+            member: member(coordinator),
+            identity_key_file: file(format!("{coordinator}.key")),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tls_certificate_file: file(format!("{coordinator}.crt")),
+            tls_key_file: file(format!("{coordinator}.tls")),
+            tls_ca_file: file("ca.crt".to_owned()),
+            database_url: self.database_url.clone(),
+            genesis_file: file("genesis.json".to_owned()),
+            genesis_hash: self.deployment.genesis_hash(),
+            nodes: self
+                .deployment
+                .nodes()
+                .into_iter()
+                .map(|n| (n, "https://127.0.0.1:1".to_owned()))
+                .collect(),
+            api_keys: vec![
+                ApiKey {
+                    member: member(PAYMENTS),
+                    public_key: secret.public(),
+                },
+                ApiKey {
+                    member: member(AUDITOR),
+                    public_key: auditor.public(),
+                },
+            ],
+            timing: TimingConfig {
+                lease_ms: 600,
+                sweep_ms: 50,
+                ..TimingConfig::default()
+            },
+            limits: Default::default(),
+        }
+    }
+
+    pub async fn start(&self) -> Running {
+        self.start_as(COORDINATOR).await
+    }
+
+    pub async fn start_as(&self, coordinator: &str) -> Running {
+        let nodes = Arc::clone(&self.nodes);
+        let connect =
+            move |_: &_| -> Result<Arc<dyn NodeApi>, _> { Ok(Arc::new(ScriptedNodes(nodes))) };
+        Coordinator::start_with(self.config(coordinator), connect)
+            .await
+            .unwrap()
+    }
+
+    /// A request with a short life.
+    pub fn short_request(&self, external_id: &str, seconds: u64) -> Envelope {
+        let transaction = countersign_policy::testing::transaction::usdt_erc20(
+            &countersign_policy::testing::transaction::EXCHANGE,
+            1_000_000,
+            0,
+        );
+        let wallet = self.deployment.wallet(countersign_policy::testing::WALLET);
+        let body = self.deployment.sign_request(
+            external_id,
+            wallet,
+            &wallet.path,
+            countersign_policy::Network::ETHEREUM,
+            transaction,
+        );
+        let mut statement =
+            self.deployment
+                .statement(PAYMENTS, &format!("short-{external_id}"), 1, body);
+        statement.issued_at = clock();
+        statement.expires_at = statement.issued_at.plus_seconds(seconds);
+        self.deployment.sign_by(&statement, &[])
+    }
+}
