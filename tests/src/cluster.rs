@@ -128,9 +128,14 @@ impl Cluster {
 
     /// A TLS identity of any member, issued by the deployment's authority.
     pub fn tls(&self, id: &str) -> TlsIdentity {
+        self.tls_vouched_by(id, id)
+    }
+
+    /// A TLS identity of `id` from the right authority, whose voucher is signed with the statement key of `signer`.
+    pub fn tls_vouched_by(&self, id: &str, signer: &str) -> TlsIdentity {
         let request = CertificateRequest {
             member: &member(id),
-            identity: self.deployment.identity(id),
+            identity: self.deployment.identity(signer),
             genesis: self.deployment.genesis_hash(),
             names: &[],
             now: now(),
@@ -147,11 +152,15 @@ impl Cluster {
 
     /// A client to a node with another identity than the coordinator's.
     pub fn client_as(&self, id: &str, node: &MemberId) -> NodeClient {
-        let tls = self.tls(id);
+        self.client_with(&self.tls(id), node)
+    }
+
+    /// A client to a node with any TLS identity.
+    pub fn client_with(&self, tls: &TlsIdentity, node: &MemberId) -> NodeClient {
         NodeClient::new(
             node.clone(),
             &self.url(node),
-            &tls,
+            tls,
             self.bundle.clone(),
             ClientLimits::default(),
         )

@@ -77,10 +77,26 @@ impl IntoResponse for Refusal {
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// Reads a body strictly and lets only callers with the role in.
-fn take<T: DeserializeOwned>(caller: &PeerIdentity, role: Role, body: &[u8]) -> Result<T, Refusal> {
-    require(caller, role)?;
-    serde_json::from_slice(body).map_err(|e| Refusal(ProblemCode::Malformed.problem(e.to_string())))
+/// Reads a body strictly and lets only callers with the role in; whoever is turned away stands in the node's records.
+async fn take<T: DeserializeOwned>(
+    service: &Service,
+    operation: &str,
+    caller: &PeerIdentity,
+    role: Role,
+    body: &[u8],
+) -> Result<T, Refusal> {
+    let taken = require(caller, role).and_then(|()| {
+        serde_json::from_slice(body)
+            .map_err(|e| Refusal(ProblemCode::Malformed.problem(e.to_string())))
+    });
+    if let Err(Refusal(problem)) = &taken {
+        tracing::warn!(operation, caller = %caller.member, %problem, "refused");
+        service
+            .engine
+            .record(operation, caller.member.as_str(), "refused", problem)
+            .await;
+    }
+    taken
 }
 
 fn require(caller: &PeerIdentity, role: Role) -> Result<(), Refusal> {
@@ -121,7 +137,7 @@ async fn prepare(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::Prepared> {
-    let call: crate::wire::Prepare = take(&caller, Role::Coordinator, &body)?;
+    let call: crate::wire::Prepare = take(&s, "prepare", &caller, Role::Coordinator, &body).await?;
     let subject = call.request.digest().to_string();
     let result = s.engine.prepare(call).await;
     recorded(&s, "prepare", subject, result).await
@@ -132,9 +148,16 @@ async fn sign(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::Signed> {
-    let call: crate::wire::Sign = take(&caller, Role::Coordinator, &body)?;
-    // The engine records how a session ends; a refusal of the call itself is not a session's end.
-    s.engine.sign(call).await.map(Json).map_err(Refusal)
+    let call: crate::wire::Sign = take(&s, "sign", &caller, Role::Coordinator, &body).await?;
+    let session = call.session;
+    let result = s.engine.sign(call).await;
+    match &result {
+        // No session ends here, so the engine has recorded nothing: a session replayed after a restart, or made up.
+        Err(problem) if problem.code() == Some(ProblemCode::NotFound) => {
+            recorded(&s, "sign", session.to_string(), result).await
+        }
+        _ => result.map(Json).map_err(Refusal),
+    }
 }
 
 async fn stop(
@@ -142,7 +165,7 @@ async fn stop(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::Stopped> {
-    let call: crate::wire::Stop = take(&caller, Role::Coordinator, &body)?;
+    let call: crate::wire::Stop = take(&s, "stop", &caller, Role::Coordinator, &body).await?;
     let subject = call.request.digest().to_string();
     let result = s.engine.stop(call).await;
     recorded(&s, "stop", subject, result).await
@@ -153,7 +176,8 @@ async fn submit_bundle(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::BundleAck> {
-    let call: crate::wire::SubmitBundle = take(&caller, Role::Coordinator, &body)?;
+    let call: crate::wire::SubmitBundle =
+        take(&s, "bundle", &caller, Role::Coordinator, &body).await?;
     let subject = call.bundle.digest().to_string();
     let result = s.chain.submit(s.engine.parts(), call).await;
     recorded(&s, "bundle", subject, result).await
@@ -168,7 +192,8 @@ async fn start_ceremony(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<CeremonyStatus> {
-    let call: crate::wire::StartCeremony = take(&caller, Role::Coordinator, &body)?;
+    let call: crate::wire::StartCeremony =
+        take(&s, "ceremony", &caller, Role::Coordinator, &body).await?;
     let subject = call.order.digest().to_string();
     let result = s.ceremonies.start(call).await;
     recorded(&s, "ceremony", subject, result).await
@@ -215,7 +240,7 @@ async fn presign(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::Accepted> {
-    let call: PresignInvitation = take(&caller, Role::Node, &body)?;
+    let call: PresignInvitation = take(&s, "presign", &caller, Role::Node, &body).await?;
     s.filler
         .join(&caller.member, call)
         .await
@@ -228,7 +253,7 @@ async fn entries(
     Extension(caller): Caller,
     body: axum::body::Bytes,
 ) -> Answer<EntriesKnown> {
-    let call: PushEntries = take(&caller, Role::Node, &body)?;
+    let call: PushEntries = take(&s, "peer", &caller, Role::Node, &body).await?;
     let parts = s.engine.parts();
     let bundle = parts.bundle.current();
     let result = match parts

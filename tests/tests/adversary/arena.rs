@@ -1,0 +1,311 @@
+//! A cluster under attack, and what every attack must end in.
+
+use std::time::Duration;
+
+use countersign_policy::statement::{
+    Authorization, Body, Receipt, SessionTerms, SignRequest, Verified,
+};
+use countersign_policy::testing::transaction::{EXCHANGE, usdt_erc20};
+use countersign_policy::testing::{COORDINATOR, PAYMENTS, WALLET, member};
+use countersign_policy::{
+    Envelope, ExternalId, Hash, IdentityKey, MemberId, Network, Protocol, Signature,
+};
+use countersign_signer::clock::now;
+use countersign_signer::net::CallError;
+use countersign_signer::wire::{Prepare, Prepared, Problem, ProblemCode, path};
+use countersign_tests::cluster::{Cluster, Place};
+
+pub const CALL: Duration = Duration::from_secs(30);
+
+/// The cluster, the attacks made on it so far, and a counter that makes every payment another one.
+pub struct Arena {
+    pub cluster: Cluster,
+    payments: u64,
+    attacks: usize,
+    refused: usize,
+}
+
+impl Arena {
+    /// Three nodes, two of which sign with a DKLs23 key.
+    pub async fn with_dkls23() -> Self {
+        let mut arena = Self::empty(3, 2).await;
+        arena
+            .cluster
+            .make_key("hot-ecdsa", Protocol::Dkls23, 2)
+            .await;
+        arena
+    }
+
+    /// Nodes without a key.
+    pub async fn empty(nodes: usize, threshold: u16) -> Self {
+        Self {
+            cluster: Cluster::start(nodes, threshold, Place::Inside).await,
+            payments: 0,
+            attacks: 0,
+            refused: 0,
+        }
+    }
+
+    pub fn node(&self, number: usize) -> MemberId {
+        member(&format!("node-{number}"))
+    }
+
+    pub fn pair(&self) -> Vec<MemberId> {
+        vec![self.node(1), self.node(2)]
+    }
+
+    /// An honest request body: a USDT payment that policy allows, another one each time.
+    pub fn payment_body(&mut self) -> SignRequest {
+        self.payments += 1;
+        let transaction = usdt_erc20(&EXCHANGE, 1_000_000, self.payments);
+        self.body_of(transaction)
+    }
+
+    /// A request body for a transaction on Ethereum, its intent stated as decoded.
+    pub fn body_of(&mut self, transaction: Vec<u8>) -> SignRequest {
+        self.payments += 1;
+        self.cluster.deployment.set_now(now());
+        let active = self.cluster.active().clone();
+        let wallet = active
+            .content()
+            .wallets
+            .iter()
+            .find(|w| w.id.as_str() == WALLET)
+            .unwrap()
+            .clone();
+        let mut body = self.cluster.deployment.sign_request(
+            "x",
+            &wallet,
+            &wallet.path,
+            Network::ETHEREUM,
+            transaction,
+        );
+        body.external_id = ExternalId::new(format!("payment-{}", self.payments)).unwrap();
+        body
+    }
+
+    /// An honest, signed payment.
+    pub fn payment(&mut self) -> Envelope {
+        let body = self.payment_body();
+        self.signed(PAYMENTS, body)
+    }
+
+    pub fn signed<B: Body>(&mut self, issuer: &str, body: B) -> Envelope {
+        self.cluster.deployment.set_now(now());
+        self.cluster.deployment.sign(issuer, 600, body)
+    }
+
+    /// An authorization of `request` by nodes 1 and 2 whatever the request is: the digests are those of `like`, an honest
+    /// request, so that nothing but the attack itself can be what is refused.
+    pub fn authorize_like(&mut self, request: &Envelope, like: &Envelope) -> Envelope {
+        let (digest, pair) = (request.digest(), self.pair());
+        self.cluster
+            .authorize_with(like, &pair, 1, |a| a.request = digest)
+    }
+
+    pub fn authorize(&mut self, request: &Envelope) -> Envelope {
+        let pair = self.pair();
+        self.cluster.authorize(request, &pair, 1)
+    }
+
+    pub fn authorize_with(
+        &mut self,
+        request: &Envelope,
+        change: impl FnOnce(&mut Authorization),
+    ) -> Envelope {
+        let pair = self.pair();
+        self.cluster.authorize_with(request, &pair, 1, change)
+    }
+
+    /// Prepares honestly at nodes 1 and 2.
+    pub async fn session(&mut self) -> OpenSession {
+        let request = self.payment();
+        let authorization = self.authorize(&request);
+        self.session_of(request, authorization).await
+    }
+
+    pub async fn session_of(&mut self, request: Envelope, authorization: Envelope) -> OpenSession {
+        let mut receipts = Vec::new();
+        for node in self.pair() {
+            let receipt = self.cluster.prepare(&node, &authorization, &request).await;
+            receipts.push(receipt.expect("an honest call is prepared"));
+        }
+        OpenSession {
+            id: session_id(&authorization),
+            request,
+            authorization,
+            receipts,
+        }
+    }
+
+    /// A receipt of a node as a liar with that node's statement key would sign it.
+    pub fn receipt_changed(
+        &mut self,
+        receipt: &Envelope,
+        issuer: &str,
+        change: impl FnOnce(&mut Receipt),
+    ) -> Envelope {
+        let opened: Verified<Receipt> = self.cluster.active().directory().open(receipt).unwrap();
+        let mut body = opened.body().clone();
+        change(&mut body);
+        self.signed(issuer, body)
+    }
+
+    /// `prepare` at node 1 is refused with `code` and a text that holds `words`; there is no session, and the node's
+    /// records say why.
+    pub async fn prepare_is_refused(
+        &mut self,
+        attack: &str,
+        authorization: &Envelope,
+        request: &Envelope,
+        expected: (ProblemCode, &str),
+    ) {
+        let call = Prepare {
+            authorization: authorization.clone(),
+            request: request.clone(),
+            approvals: Vec::new(),
+        };
+        let node = self.node(1);
+        self.prepare_at_is_refused(attack, &node, &call, expected)
+            .await;
+    }
+
+    pub async fn prepare_at_is_refused(
+        &mut self,
+        attack: &str,
+        node: &MemberId,
+        call: &Prepare,
+        (code, words): (ProblemCode, &str),
+    ) {
+        let answer: Result<Prepared, CallError> = self
+            .cluster
+            .client(node)
+            .post_json(path::PREPARE, call, CALL)
+            .await;
+        let subject = call.request.digest().to_string();
+        self.refused(attack, node, ("prepare", &subject), answer, (code, words))
+            .await;
+        // Without a session no receipts, right or wrong, lead to a signature.
+        let session = session_id(&call.authorization);
+        let answer = self.cluster.sign_at(node, session, &[]).await;
+        let problem = problem(attack, answer);
+        assert_eq!(problem.code(), Some(ProblemCode::NotFound), "{attack}");
+    }
+
+    /// `sign` at `node` ends without a signature, for ever, and the node's records say why.
+    pub async fn sign_is_refused(
+        &mut self,
+        attack: &str,
+        node: &MemberId,
+        (session, receipts): (Hash, &[Envelope]),
+        expected: (ProblemCode, &str),
+    ) -> Problem {
+        let answer = self.cluster.sign_at(node, session, receipts).await;
+        let subject = session.to_string();
+        self.refused(attack, node, ("sign", &subject), answer, expected)
+            .await
+    }
+
+    /// The answer is the expected problem and the newest matching record holds the same.
+    pub async fn refused<T: std::fmt::Debug>(
+        &mut self,
+        attack: &str,
+        node: &MemberId,
+        (operation, subject): (&str, &str),
+        answer: Result<T, CallError>,
+        (code, words): (ProblemCode, &str),
+    ) -> Problem {
+        self.attacks += 1;
+        let problem = problem(attack, answer);
+        assert_eq!(problem.code(), Some(code), "{attack}: {problem}");
+        assert!(problem.detail.contains(words), "{attack}: {problem}");
+        let records = self.cluster.records(node).await.records;
+        let suffix = format!("/{}", code.code());
+        let recorded = records.iter().any(|r| {
+            r.operation == operation
+                && r.subject == subject
+                && r.outcome.ends_with(&suffix)
+                && r.detail.contains(words)
+        });
+        assert!(recorded, "{attack}: not in the records of {node}");
+        self.refused += 1;
+        println!("{attack} refused by {node}: {}", code.code());
+        problem
+    }
+
+    /// An attack whose end is no record of a refusal: it does not get past the transport, or a statement answers it.
+    pub fn ends_elsewhere(&mut self, attack: &str, by: &str, ended: bool) {
+        self.attacks += 1;
+        assert!(ended, "{attack} was not stopped by {by}");
+        self.refused += 1;
+        println!("{attack} refused by {by}");
+    }
+
+    /// An honest payment is signed still: what was refused was refused for the attack, and did no lasting harm.
+    pub async fn an_honest_payment_is_signed(&mut self) {
+        let session = self.session().await;
+        let pair = self.pair();
+        for answer in self.cluster.sign_with(&session.receipts, &pair).await {
+            let signatures: Vec<Signature> = answer.expect("an honest payment is signed");
+            assert_eq!(signatures.len(), 1);
+        }
+    }
+
+    pub fn finish(self) {
+        println!("{} attacks, {} refused", self.attacks, self.refused);
+        assert!(self.attacks > 0);
+        assert_eq!(self.attacks, self.refused);
+    }
+}
+
+/// Receipts of nodes 1 and 2, and what they are for.
+pub struct OpenSession {
+    pub id: Hash,
+    pub request: Envelope,
+    pub authorization: Envelope,
+    pub receipts: Vec<Envelope>,
+}
+
+pub fn session_id(authorization: &Envelope) -> Hash {
+    SessionTerms::session_id(authorization.digest())
+}
+
+/// The problem that a node answered with; an answer that is none fails the test: the attack succeeded.
+pub fn problem<T: std::fmt::Debug>(attack: &str, answer: Result<T, CallError>) -> Problem {
+    match answer {
+        Err(CallError::Problem(problem)) => *problem,
+        other => panic!("{attack}: answered with {other:?}"),
+    }
+}
+
+/// The same envelope with another payload under the old signatures.
+pub fn tampered(envelope: &Envelope, change: impl FnOnce(&str) -> String) -> Envelope {
+    let key = IdentityKey::from_seed(&[7; 32]);
+    let mut changed = serde_json::to_value(resigned(envelope, "nobody", &key, change)).unwrap();
+    let before = serde_json::to_value(envelope).unwrap();
+    changed["signatures"] = before["signatures"].clone();
+    serde_json::from_value(changed).unwrap()
+}
+
+/// Another payload, signed with any key under any name: for statements that the honest code would not write.
+pub fn resigned(
+    envelope: &Envelope,
+    keyid: &str,
+    key: &IdentityKey,
+    change: impl FnOnce(&str) -> String,
+) -> Envelope {
+    let before = std::str::from_utf8(envelope.payload()).unwrap();
+    let after = change(before);
+    assert_ne!(before, after, "the attack changes nothing");
+    Envelope::sign(envelope.payload_type(), after.into_bytes(), keyid, key)
+}
+
+/// The same by the coordinator.
+pub fn by_coordinator(
+    arena: &Arena,
+    envelope: &Envelope,
+    change: impl FnOnce(&str) -> String,
+) -> Envelope {
+    let key = arena.cluster.deployment.identity(COORDINATOR);
+    resigned(envelope, COORDINATOR, key, change)
+}

@@ -1,0 +1,25 @@
+//! A hostile coordinator, hostile members and a hostile node against real signers over real TLS. Every attempt must end
+//! without a signature, refused by the signers themselves, with the reason in their records (I2, I3).
+//!
+//! Each attack prints a line `attack refused by node: code`; each table ends with `N attacks, N refused`. A new attack is
+//! a call of [`arena::Arena::prepare_is_refused`] or one of its neighbours.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+mod arena;
+mod authorizations;
+mod bundles;
+mod ceremonies;
+mod doors;
+mod nodes;
+mod presignatures;
+mod receipts;
+mod replays;
+mod requests;
+mod stops;
