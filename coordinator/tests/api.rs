@@ -213,15 +213,28 @@ both!(
     async |database: &TestDatabase| {
         let world = World::new(database);
         for node in ["node-1", "node-2", "node-3"] {
-            world.nodes.fault(node, Some(Fault::SlowSign(1200)));
+            world.nodes.fault(node, Some(Fault::SlowSign(3000)));
         }
         let running = world.start().await;
         let c = client(&world, &running);
         let envelope = world.deployment.usdt_request("payment-1", 1_000_000);
         let (first, second) = tokio::join!(c.post(&envelope, "k1", 10), async {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            let read = c.read(envelope.digest(), 0).await;
-            assert_eq!(read.state, StateName::Signing, "slow signatures show");
+            // Slow signatures show.
+            let mut state = StateName::Authorized;
+            while state != StateName::Signing {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let reply = c
+                    .get_as(
+                        PAYMENTS,
+                        &format!("/v1/sign-requests/{}", envelope.digest()),
+                        0,
+                    )
+                    .await;
+                if reply.status == StatusCode::OK {
+                    state = reply.json::<RequestView>().state;
+                }
+                assert!(!state.is_final(), "{state:?}");
+            }
             c.post(&envelope, "k1", 10).await
         });
         assert_eq!(first.json::<RequestView>().state, StateName::Signed);

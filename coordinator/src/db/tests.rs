@@ -461,7 +461,10 @@ both!(
             .unwrap()
             .unwrap();
         assert_eq!(again.revision, stopped.revision);
-        assert_eq!(f.store.cancels(request.id).await.unwrap(), vec![cancel.clone()]);
+        assert_eq!(
+            f.store.cancels(request.id).await.unwrap(),
+            vec![cancel.clone()]
+        );
         let node = f.deployment.nodes()[0].clone();
         let ack = |outcome| {
             let body = StopAck {
