@@ -1,1 +1,0 @@
-//! countersign-cli
