@@ -11,7 +11,9 @@ mod tests;
 pub use answer::{Decision, Outcome, Reason};
 pub use facts::{Facts, FactsError};
 
-use crate::bundle::{ActiveBundle, Destinations, KeyState, Role, TransferKind, TransferRule};
+use crate::bundle::{
+    ActiveBundle, AddressBookEntry, Destinations, KeyState, Role, TransferKind, TransferRule,
+};
 use crate::id::RuleId;
 use crate::statement::{SignRequest, StatedIntent, Verified};
 use crate::{
@@ -261,12 +263,17 @@ fn transfers(
             });
             continue;
         }
+        let movement = Movement {
+            to: transfer.to,
+            amount: moved(intent, &transfer.asset),
+            entry: bundle.destination(&intent.network, &transfer.to),
+            lost: is_lost(intent),
+        };
         // The first rule without objection decides; otherwise the objections of the rule that came closest are told.
-        let objections: Vec<(&TransferRule, Vec<Reason>)> = applicable
+        let objections = applicable
             .into_iter()
-            .map(|rule| (rule, object(bundle, rule, intent, transfer, now)))
-            .collect();
-        if let Some((rule, closest)) = objections.into_iter().min_by_key(|(_, found)| found.len()) {
+            .map(|rule| (rule, movement.objections(rule, now)));
+        if let Some((rule, closest)) = objections.min_by_key(|(_, found)| found.len()) {
             if !used.contains(&rule.id) {
                 used.push(rule.id.clone());
             }
@@ -276,47 +283,44 @@ fn transfers(
     used
 }
 
-fn object(
-    bundle: &ActiveBundle,
-    rule: &TransferRule,
-    intent: &Intent,
-    transfer: &Transfer,
-    now: Timestamp,
-) -> Vec<Reason> {
-    let mut found = Vec::new();
-    let amount = moved(intent, &transfer.asset);
-    if amount > rule.max_amount {
-        found.push(Reason::AmountCap {
-            amount,
-            cap: rule.max_amount,
-        });
-    }
-    let entry = bundle.destination(&intent.network, &transfer.to);
-    let listed = match &rule.destinations {
-        Destinations::Any => {
-            if is_lost(intent) {
-                found.push(Reason::DestinationNotAllowed {
-                    address: transfer.to,
-                });
-            }
-            return found;
-        }
-        Destinations::AddressBook => entry,
-        Destinations::Labels { labels } => entry.filter(|e| labels.contains(&e.label)),
-    };
-    match listed {
-        None => found.push(Reason::DestinationNotAllowed {
-            address: transfer.to,
-        }),
-        Some(entry) if entry.active_from > now => {
-            found.push(Reason::DestinationNotActive {
-                address: transfer.to,
-                active_from: entry.active_from,
+/// What every rule is asked about one transfer, looked up once for all of them.
+struct Movement<'a> {
+    to: Address,
+    amount: Amount,
+    entry: Option<&'a AddressBookEntry>,
+    lost: bool,
+}
+
+impl Movement<'_> {
+    fn objections(&self, rule: &TransferRule, now: Timestamp) -> Vec<Reason> {
+        let mut found = Vec::new();
+        if self.amount > rule.max_amount {
+            found.push(Reason::AmountCap {
+                amount: self.amount,
+                cap: rule.max_amount,
             });
         }
-        Some(_) => {}
+        found.extend(self.destination_objection(&rule.destinations, now));
+        found
     }
-    found
+
+    fn destination_objection(&self, allowed: &Destinations, now: Timestamp) -> Option<Reason> {
+        let address = self.to;
+        let listed = match allowed {
+            Destinations::Any if self.lost => None,
+            Destinations::Any => return None,
+            Destinations::AddressBook => self.entry,
+            Destinations::Labels { labels } => self.entry.filter(|e| labels.contains(&e.label)),
+        };
+        match listed {
+            None => Some(Reason::DestinationNotAllowed { address }),
+            Some(entry) if entry.active_from > now => Some(Reason::DestinationNotActive {
+                address,
+                active_from: entry.active_from,
+            }),
+            Some(_) => None,
+        }
+    }
 }
 
 /// What the whole transaction moves of one asset: the cap is per transaction, however many transfers it makes.
