@@ -47,9 +47,10 @@ const EXIT_CODES: &str = "\
 See it work:  countersign demo
 Explore:      countersign init cluster && countersign up cluster
 
-Exit codes:   0 done   1 something broke   2 the command line or a file makes no sense   3 refused by the decoder,
-              by policy or by a person   4 not found   5 unreachable or no answer in time   6 exists already, or belongs to
-              something else   7 not final yet";
+Exit codes:   0 done   1 something broke   2 the command line or a file makes no sense
+              3 refused by the decoder, by policy or by a person   4 not found
+              5 unreachable, or no answer in time   6 exists already, or belongs to something else
+              7 not final yet";
 
 #[derive(Subcommand)]
 enum Command {

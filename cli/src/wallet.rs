@@ -200,7 +200,7 @@ impl WalletRow {
     pub fn line(&self) -> String {
         format!(
             "{:12} {:40} {} ({} of {}, {})",
-            self.id,
+            self.id.as_str(),
             self.network.to_string(),
             self.address,
             self.threshold,

@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 /// The help of every command, reviewed as a snapshot: it is an interface.
 #[test]
 fn help_teaches() {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 27] = [
         &[],
         &["inspect"],
         &["init"],
@@ -50,6 +50,7 @@ fn help_teaches() {
         &["status"],
         &["cancel"],
         &["demo"],
+        &["token"],
         &["node"],
         &["coordinator"],
     ];

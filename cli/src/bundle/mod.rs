@@ -333,7 +333,7 @@ fn show_submitted(submitted: &Submitted) -> String {
         .iter()
         .map(|(node, said)| {
             let said = said.error.as_deref().unwrap_or("follows");
-            format!("  {node:16} {said}")
+            format!("  {:16} {said}", node.as_str())
         })
         .collect();
     format!(

@@ -33,7 +33,7 @@ fn write_summary(active: &ActiveBundle, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "  {:16} {:18} {}",
-            member.id,
+            member.id.as_str(),
             roles.join(", "),
             member.name
         )?;
@@ -43,7 +43,7 @@ fn write_summary(active: &ActiveBundle, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "  {:16} {}, {} of {}, {}, {}",
-            key.id,
+            key.id.as_str(),
             key.protocol,
             key.threshold,
             key.nodes.len(),
@@ -57,7 +57,7 @@ fn write_summary(active: &ActiveBundle, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "  {:16} key {} at {}, on {}",
-            wallet.id,
+            wallet.id.as_str(),
             wallet.key,
             wallet.path,
             networks.join(" ")
@@ -73,7 +73,7 @@ fn write_summary(active: &ActiveBundle, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "  {:16} {} pays at most {} a transaction to {to}",
-            rule.id,
+            rule.id.as_str(),
             rule.wallet,
             quantity(&rule.asset, rule.max_amount)
         )?;

@@ -146,7 +146,7 @@ fn announce(dir: &Path, processes: &Processes, format: Format) -> Outcome {
     format.show(&object, |_| {
         let lines: Vec<String> = members
             .iter()
-            .map(|(member, pid)| format!("  {member:16} process {pid}"))
+            .map(|(member, pid)| format!("  {:16} process {pid}", member.as_str()))
             .collect();
         let (folder, url) = (dir.display(), &profile.coordinator);
         format!(
