@@ -184,9 +184,11 @@ fn encode_frame(frame: &Frame, out: &mut Vec<u8>) -> Result<(), FrameError> {
 pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
     limit("batch", bytes.len(), MAX_BATCH_BYTES)?;
     let (count, mut reader) = Reader::open(bytes, BATCH_MAGIC)?;
-    let frames: Result<Vec<_>, _> = (0..count).map(|_| reader.frame()).collect();
+    let frames = (0..count)
+        .map(|_| reader.frame())
+        .collect::<Result<Vec<_>, _>>()?;
     reader.finish()?;
-    frames
+    Ok(frames)
 }
 
 /// Encodes the answer to a batch.
@@ -201,9 +203,11 @@ pub fn encode_verdicts(verdicts: &[Verdict]) -> Result<Vec<u8>, FrameError> {
 /// Decodes the answer to a batch.
 pub fn decode_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, FrameError> {
     let (count, mut reader) = Reader::open(bytes, VERDICT_MAGIC)?;
-    let verdicts: Result<Vec<_>, _> = (0..count).map(|_| reader.verdict()).collect();
+    let verdicts = (0..count)
+        .map(|_| reader.verdict())
+        .collect::<Result<Vec<_>, _>>()?;
     reader.finish()?;
-    verdicts
+    Ok(verdicts)
 }
 
 fn limit(what: &'static str, bytes: usize, limit: usize) -> Result<(), FrameError> {
