@@ -225,9 +225,11 @@ pub struct PeerState {
 }
 
 /// Presignatures in memory, free to be named in an authorization.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pools {
+    /// Random since the node's last start: presignatures made together with an earlier process are worth nothing.
+    pub process: Hash,
     /// One entry per key, path and signer set.
     pub pools: Vec<PoolEntry>,
 }
@@ -260,6 +262,16 @@ pub struct PresignInvitation {
     pub signers: Vec<MemberId>,
     /// The name of the group's auxiliary data to use.
     pub auxiliary: String,
+    /// The inviting process, as in [`Pools::process`].
+    pub process: Hash,
+}
+
+/// The invited node takes part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresignAccepted {
+    /// The invited process, as in [`Pools::process`].
+    pub process: Hash,
 }
 
 /// A peer pushes its ledger entries.
@@ -270,6 +282,8 @@ pub struct PushEntries {
     pub entries: Vec<Envelope>,
     /// The last entry of the recipient's ledger that the sender holds durably.
     pub known: u64,
+    /// The last entry of the sender's own ledger.
+    pub head: u64,
 }
 
 /// How far the recipient knows the sender's ledger now.
@@ -278,12 +292,9 @@ pub struct PushEntries {
 pub struct EntriesKnown {
     /// The last entry held durably.
     pub known: u64,
+    /// That entry, when it lies beyond the sender's head: then the sender runs on an old copy of its store.
+    pub beyond: Option<Envelope>,
 }
-
-/// Nothing more to say.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Accepted {}
 
 /// A node's records, newest first. They move into the transparency log when that arrives.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -40,6 +40,8 @@ pub enum Place {
 
 /// The environment variable that turns a test executable into a node.
 const CHILD: &str = "COUNTERSIGN_TEST_NODE";
+/// The environment variable with a node's plan of network faults; see the signer's `net::fault`.
+const FAULTS: &str = "COUNTERSIGN_NET_FAULTS";
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -56,6 +58,7 @@ pub struct Cluster {
     bundle: BundleHandle,
     authority: CertificateAuthority,
     ports: BTreeMap<MemberId, u16>,
+    faults: BTreeMap<MemberId, String>,
 }
 
 enum Running {
@@ -75,6 +78,7 @@ pub async fn child_entry() {
             .with_writer(std::io::stderr)
             .init();
     }
+    countersign_signer::threshold::test_material::use_in_ceremonies();
     countersign_signer::node::run(Path::new(&config))
         .await
         .expect("the node runs");
@@ -84,6 +88,23 @@ pub async fn child_entry() {
 impl Cluster {
     /// Starts `nodes` nodes with keys of `threshold`.
     pub async fn start(nodes: usize, threshold: u16, place: Place) -> Self {
+        let resources = ResourceConfig {
+            sign_timeout_seconds: 5,
+            ceremony_timeout_seconds: 300,
+            ..ResourceConfig::default()
+        };
+        Self::start_with(nodes, threshold, place, resources).await
+    }
+
+    /// The same with other bounds.
+    pub async fn start_with(
+        nodes: usize,
+        threshold: u16,
+        place: Place,
+        resources: ResourceConfig,
+    ) -> Self {
+        // CGGMP ceremonies with primes of their own take minutes.
+        countersign_signer::threshold::test_material::use_in_ceremonies();
         let deployment = TestDeployment::at(nodes, threshold, now());
         let chain = deployment.chain();
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -105,9 +126,10 @@ impl Cluster {
             bundle,
             authority,
             ports,
+            faults: BTreeMap::new(),
         };
         for node in cluster.deployment.nodes() {
-            cluster.write_node(&node).await;
+            cluster.write_node(&node, resources).await;
         }
         let tls = cluster.tls(COORDINATOR);
         for node in cluster.deployment.nodes() {
@@ -177,7 +199,7 @@ impl Cluster {
         self.folder.path().join(node.as_str())
     }
 
-    async fn write_node(&self, node: &MemberId) {
+    async fn write_node(&self, node: &MemberId, resources: ResourceConfig) {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).expect("a folder");
         let request = CertificateRequest {
@@ -225,11 +247,7 @@ impl Cluster {
                 high: 2,
                 capacity: 64,
             },
-            resources: ResourceConfig {
-                sign_timeout_seconds: 5,
-                ceremony_timeout_seconds: 300,
-                ..ResourceConfig::default()
-            },
+            resources,
         };
         let file = folder.join("node.toml");
         std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("a configuration");
@@ -238,15 +256,37 @@ impl Cluster {
             .expect("a store");
     }
 
+    /// What the network does to everything that a node process sends to its peers, from its next start on: a plan of the
+    /// signer's `net::fault`, or nothing.
+    pub fn set_faults(&mut self, node: &MemberId, plan: &str) {
+        self.faults.insert(node.clone(), plan.to_owned());
+    }
+
+    /// Ends all nodes and starts them again.
+    pub async fn restart(&mut self) {
+        for node in self.members() {
+            self.kill(&node).await;
+        }
+        for node in self.members() {
+            self.start_node(&node).await;
+        }
+    }
+
     /// Starts a node that does not run, and waits until it answers.
     pub async fn start_node(&mut self, node: &MemberId) {
+        if let Err(reason) = self.try_start_node(node).await {
+            panic!("{node} does not start: {reason}");
+        }
+    }
+
+    /// The same, for a node that may refuse to start.
+    pub async fn try_start_node(&mut self, node: &MemberId) -> Result<(), String> {
         let file = self.node_folder(node).join("node.toml");
         let running = match self.place {
             Place::Inside => {
                 let config = NodeConfig::load(&file).expect("a configuration");
-                Running::Inside(Box::new(
-                    Node::start(config).await.expect("the node starts"),
-                ))
+                let started = Node::start(config).await.map_err(|e| e.to_string())?;
+                Running::Inside(Box::new(started))
             }
             Place::Processes => {
                 let test = std::env::current_exe().expect("this executable");
@@ -255,6 +295,10 @@ impl Cluster {
                     .args(["child_entry", "--exact", "--nocapture", "--test-threads=1"])
                     .env(CHILD, &file)
                     .stdout(Stdio::null());
+                match self.faults.get(node).filter(|plan| !plan.is_empty()) {
+                    Some(plan) => command.env(FAULTS, plan),
+                    None => command.env_remove(FAULTS),
+                };
                 if std::env::var_os("RUST_LOG").is_none() {
                     command.stderr(Stdio::null());
                 }
@@ -268,9 +312,16 @@ impl Cluster {
                 .get_json(path::STATUS, Duration::from_secs(2))
                 .await;
             if answer.is_ok() {
-                return;
+                return Ok(());
             }
-            assert!(Instant::now() < until, "{node} does not answer: {answer:?}");
+            if let Some(Running::Process(child)) = self.nodes.get_mut(node)
+                && let Some(status) = child.try_wait().expect("the process is ours")
+            {
+                return Err(format!("the process ended with {status}"));
+            }
+            if Instant::now() > until {
+                return Err(format!("no answer: {answer:?}"));
+            }
             self.clients[node].wake();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -557,10 +608,14 @@ impl Cluster {
 
     /// The newest records of one node.
     pub async fn records(&self, node: &MemberId) -> Records {
+        self.try_records(node).await.expect("the records")
+    }
+
+    /// The same, for a node whose store may refuse.
+    pub async fn try_records(&self, node: &MemberId) -> Result<Records, CallError> {
         self.clients[node]
             .get_json(&format!("{}?limit=50", path::RECORDS), CALL)
             .await
-            .expect("the records")
     }
 
     /// What a node says about itself.

@@ -11,4 +11,5 @@
 
 pub mod cluster;
 pub mod fuzz_bodies;
+pub mod payments;
 pub mod transactions;

@@ -276,6 +276,7 @@ mod tests {
         let key = KeyId::new("k").unwrap();
         let (one, two) = (Hash::sha256(b"1"), Hash::sha256(b"2"));
         let entry = |available: Vec<Hash>| Pools {
+            process: Hash::ZERO,
             pools: vec![PoolEntry {
                 key: key.clone(),
                 path: DerivationPath::master(),

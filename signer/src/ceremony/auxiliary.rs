@@ -115,7 +115,7 @@ async fn primes(
     progress: &Progress,
 ) -> Result<Primes, String> {
     #[cfg(feature = "test-primes")]
-    if std::env::var_os("COUNTERSIGN_TEST_PRIMES").is_some() {
+    if crate::threshold::test_material::is_used_in_ceremonies() {
         return crate::threshold::test_material::primes(me).map_err(|e| e.to_string());
     }
     #[cfg(not(feature = "test-primes"))]

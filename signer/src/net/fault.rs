@@ -13,13 +13,17 @@
 //! | `lose` | the batch is never sent and counts as delivered: a fault that no transport can mend |
 //! | `garbage` | a damaged copy of the batch is sent as well |
 //! | `oversize` | a body over the limit is sent as well |
+//! | `replay` | a batch that the same peer was sent earlier, perhaps in another session, is sent again as well |
 //!
 //! `seed` (default 0) makes the choices repeatable, as far as the order of batches is. Example:
 //! `COUNTERSIGN_NET_FAULTS=seed=7,drop=10,duplicate=10,reorder=20,delay=20,delay_ms=30`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use countersign_policy::MemberId;
 use thiserror::Error;
 
 use super::client::CallError;
@@ -53,7 +57,12 @@ pub struct FaultPlan {
     lose: u64,
     garbage: u64,
     oversize: u64,
+    replay: u64,
+    sent: Mutex<BTreeMap<MemberId, Vec<Vec<u8>>>>,
 }
+
+/// Batches to one peer that are kept for replaying: the first ones, so that whole sessions are among them.
+const KEPT: usize = 64;
 
 impl FaultPlan {
     /// The plan of the environment, if there is one.
@@ -117,6 +126,9 @@ impl FaultPlan {
             let refused = answer.await.is_err();
             tracing::debug!(refused, "oversize sent");
         }
+        if self.replay > 0 {
+            self.send_earlier(courier, &batch).await;
+        }
         if self.befalls(self.drop) {
             return (batch, Err(lost(courier)));
         }
@@ -129,6 +141,31 @@ impl FaultPlan {
             return (batch, Err(lost(courier)));
         }
         (batch, result)
+    }
+
+    /// Keeps this batch, and sends one that was kept before.
+    async fn send_earlier(&self, courier: &Courier, batch: &[Queued]) {
+        let befalls = self.befalls(self.replay);
+        let Ok(bytes) = encode_batch(batch.iter().map(Queued::frame)) else {
+            return;
+        };
+        let earlier = {
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = sent.entry(courier.client.member().clone()).or_default();
+            let choice = usize::try_from(self.roll()).unwrap_or_default();
+            let earlier = choice.checked_rem(kept.len()).and_then(|at| kept.get(at));
+            let earlier = earlier.filter(|_| befalls).cloned();
+            if kept.len() < KEPT {
+                kept.push(bytes);
+            }
+            earlier
+        };
+        if let Some(earlier) = earlier {
+            let deadline = courier.limits.batch_timeout;
+            let answer = courier.client.post_bytes(path::FRAMES, earlier, deadline);
+            let taken = answer.await.is_ok();
+            tracing::debug!(taken, "an earlier batch sent again");
+        }
     }
 
     async fn send_garbage(&self, courier: &Courier, batch: &[Queued]) {
@@ -183,6 +220,7 @@ impl std::str::FromStr for FaultPlan {
                 "lose" => &mut plan.lose,
                 "garbage" => &mut plan.garbage,
                 "oversize" => &mut plan.oversize,
+                "replay" => &mut plan.replay,
                 _ => return Err(bad()),
             };
             if value > 100 {

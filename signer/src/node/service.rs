@@ -17,8 +17,7 @@ use super::bundles::FollowedChain;
 use super::status;
 use crate::ceremony::Ceremonies;
 use crate::net::PeerIdentity;
-use crate::session::{Engine, PoolFiller};
-use crate::store::OpError;
+use crate::session::{Engine, PoolFiller, ledgers};
 use crate::wire::{
     Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem,
     ProblemCode, PushEntries, Records, path,
@@ -239,7 +238,7 @@ async fn presign(
     State(s): Shared,
     Extension(caller): Caller,
     body: axum::body::Bytes,
-) -> Answer<crate::wire::Accepted> {
+) -> Answer<crate::wire::PresignAccepted> {
     let call: PresignInvitation = take(&s, "presign", &caller, Role::Node, &body).await?;
     s.filler
         .join(&caller.member, call)
@@ -254,29 +253,6 @@ async fn entries(
     body: axum::body::Bytes,
 ) -> Answer<EntriesKnown> {
     let call: PushEntries = take(&s, "peer", &caller, Role::Node, &body).await?;
-    let parts = s.engine.parts();
-    let bundle = parts.bundle.current();
-    let result = match parts
-        .store
-        .ingest(&caller.member, call.entries, bundle.directory())
-        .await
-    {
-        Ok(_) => match parts.store.acknowledged(&caller.member, call.known).await {
-            Ok(()) => parts
-                .store
-                .peer_position(&caller.member)
-                .map(|p| EntriesKnown {
-                    known: p.known.sequence,
-                }),
-            Err(fault) => Err(fault),
-        }
-        .map_err(|fault| crate::gate::store_fault(&fault)),
-        Err(OpError::Failed(fault)) => Err(crate::gate::store_fault(&fault)),
-        Err(OpError::Refused(refusal)) => {
-            let mut problem = ProblemCode::Protocol.problem(refusal.to_string());
-            problem.culprits.push(caller.member.clone());
-            Err(problem)
-        }
-    };
+    let result = ledgers::take(s.engine.parts(), &caller.member, call).await;
     recorded(&s, "peer", caller.member.to_string(), result).await
 }

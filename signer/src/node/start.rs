@@ -17,10 +17,9 @@ use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
     ClientLimits, NodeClient, PeerLimits, PeerNetwork, Server, ServerLimits, TlsIdentity,
 };
-use crate::session::{Engine, EngineParts, PoolFiller, ShareCache};
+use crate::session::{Engine, EngineParts, PoolFiller, ShareCache, ledgers};
 use crate::store::{OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
-use crate::wire::{EntriesKnown, PushEntries, path};
 
 /// Why a node does not start. The text says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +80,12 @@ impl Node {
                 identity.public()
             )));
         }
+        let tls = tls_identity(&config)?;
+        let clients = clients(&config, &tls, &bundle)?;
+        // Before anything is written: what an old copy of the store would write now contradicts what it signed before.
+        let introduced = ledgers::introduce_to_all(&store, &clients)
+            .await
+            .map_err(|e| failed("store")(&e))?;
         for open in store
             .open_sessions()
             .await
@@ -91,8 +96,6 @@ impl Node {
                 .await
                 .map_err(|e| failed("store")(&e))?;
         }
-        let tls = tls_identity(&config)?;
-        let clients = clients(&config, &tls, &bundle)?;
         let peers = PeerNetwork::start(config.node.clone(), clients, PeerLimits::default());
         let r = config.resources;
         let workers = Workers::start(
@@ -115,6 +118,7 @@ impl Node {
             bundle: bundle.clone(),
             store,
             peers: peers.clone(),
+            introduced,
             workers: Arc::new(workers.map_err(|e| failed("threads")(&e))?),
             pool: Arc::new(PresignaturePool::new(
                 watermarks,
@@ -236,10 +240,6 @@ const PUSH_INTERVAL: Duration = Duration::from_millis(500);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an idle node looks at its pools.
 const FILL_INTERVAL: Duration = Duration::from_millis(300);
-/// For one push.
-const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Entries in one push.
-const PUSH_ENTRIES: usize = 500;
 
 fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     let sweeper = Arc::clone(service);
@@ -264,53 +264,13 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
         tasks.push(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PUSH_INTERVAL).await;
-                if let Err(error) = push(&pushing, &peer).await {
+                if let Err(error) = ledgers::push(pushing.engine.parts(), &peer).await {
                     tracing::debug!(%peer, error, "the ledger was not pushed");
                 }
             }
         }));
     }
     tasks
-}
-
-/// Pushes what a peer lacks of this node's ledger, so that confirms stay short and no peer falls behind.
-async fn push(service: &Service, peer: &countersign_policy::MemberId) -> Result<(), String> {
-    let parts = service.engine.parts();
-    let client = parts.peers.client(peer).ok_or("no address")?;
-    loop {
-        let entries = parts
-            .store
-            .entries_for(peer, PUSH_ENTRIES)
-            .await
-            .map_err(|e| e.to_string())?;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let known = parts
-            .store
-            .peer_position(peer)
-            .map_err(|e| e.to_string())?
-            .known
-            .sequence;
-        let before = parts
-            .store
-            .peer_position(peer)
-            .map_err(|e| e.to_string())?
-            .acknowledged;
-        let call = PushEntries { entries, known };
-        let answer: EntriesKnown = client
-            .post_json(path::ENTRIES, &call, PUSH_TIMEOUT)
-            .await
-            .map_err(|e| e.to_string())?;
-        parts
-            .store
-            .acknowledged(peer, answer.known)
-            .await
-            .map_err(|e| e.to_string())?;
-        if answer.known <= before {
-            return Ok(());
-        }
-    }
 }
 
 /// Runs a node from its configuration file until the process is asked to stop (SIGTERM or SIGINT).

@@ -12,6 +12,7 @@ use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature, Time
 use rand_core::OsRng;
 
 use super::exchange::{self, Confirmed};
+use super::ledgers::{self, Introduced};
 use super::shares::ShareCache;
 use super::table::{Session, SessionResult, SessionTable};
 use crate::clock::now;
@@ -38,6 +39,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The other nodes.
     pub peers: PeerNetwork,
+    /// Those of them that this process may promise something with.
+    pub introduced: Introduced,
     /// Threads for cryptography.
     pub workers: Arc<Workers>,
     /// Presignatures in memory.
@@ -53,7 +56,7 @@ pub struct EngineParts {
 /// Runs sessions.
 #[derive(Debug)]
 pub struct Engine {
-    parts: EngineParts,
+    parts: Arc<EngineParts>,
     table: SessionTable,
     auxiliary: Mutex<HashMap<String, Arc<LoadedAux>>>,
 }
@@ -63,7 +66,7 @@ impl Engine {
     pub fn new(parts: EngineParts) -> Self {
         let table = SessionTable::new(parts.resources.max_sessions);
         Self {
-            parts,
+            parts: Arc::new(parts),
             table,
             auxiliary: Mutex::default(),
         }
@@ -93,7 +96,7 @@ impl Engine {
     }
 
     /// What it works with.
-    pub fn parts(&self) -> &EngineParts {
+    pub fn parts(&self) -> &Arc<EngineParts> {
         &self.parts
     }
 
@@ -117,6 +120,8 @@ impl Engine {
         let me = self.parts.me.clone();
         let admitted = blocking(move || gate::admit(&bundle, &me, &call, at)).await??;
         self.refuse_banned(&admitted)?;
+        let participants = admitted.authorization().body().participants.iter();
+        ledgers::require_introduced(&self.parts, participants).await?;
         // A share that is missing or does not open must show before anything is promised.
         let key = admitted.key().clone();
         self.share(&key).await?;

@@ -220,6 +220,14 @@ async fn take_confirm(
         &message.confirm,
     )?;
     let stated = confirm.body();
+    let own = parts.store.head().map_err(|e| store_fault(&e))?.sequence;
+    if message.known > own {
+        // A claim; the entry itself, which proves it, comes with the next push.
+        return Err(ProblemCode::Internal.problem(format!(
+            "{peer} holds this node's ledger up to entry {}, this store ends at {own}: it may be an old copy",
+            message.known
+        )));
+    }
     let known = match parts
         .store
         .ingest(peer, message.entries, bundle.directory())

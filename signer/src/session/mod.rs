@@ -5,11 +5,13 @@
 
 mod engine;
 mod exchange;
+pub(crate) mod ledgers;
 mod presign;
 mod shares;
 mod table;
 
 pub use engine::{Engine, EngineParts};
 pub(crate) use engine::{indexes, names};
+pub use ledgers::Introduced;
 pub use presign::PoolFiller;
 pub use shares::ShareCache;

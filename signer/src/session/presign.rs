@@ -3,9 +3,9 @@
 //! The first node of a signer set invites the others; each checks for itself that the key is active and that it wants
 //! one more. The presignatures live in memory only (I10).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord, KeyState};
@@ -15,8 +15,12 @@ use rand_core::{OsRng, RngCore};
 use super::engine::{Engine, indexes};
 use crate::ceremony::{group_name, held_auxiliary, link, load_auxiliary, on_worker};
 use crate::net::{Channel, ChannelTerms};
-use crate::threshold::{self, ExecutionId, Lane, Parameters, PoolKey, PresignatureId, Signers};
-use crate::wire::{Accepted, PoolEntry, Pools, PresignInvitation, Problem, ProblemCode, path};
+use crate::threshold::{
+    self, ExecutionId, Lane, LoadedAux, Parameters, PoolKey, PresignatureId, Signers,
+};
+use crate::wire::{
+    PoolEntry, Pools, PresignAccepted, PresignInvitation, Problem, ProblemCode, path,
+};
 
 /// Signer sets that are filled for one key and path; a larger group's further sets sign after the first ones fail.
 const MAX_SETS: usize = 16;
@@ -26,12 +30,20 @@ const MAX_RUNNING: usize = 2;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an invited peer may take to answer.
 const INVITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often peers are asked whether they restarted.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Fills the pools of one node.
 #[derive(Debug)]
 pub struct PoolFiller {
     engine: Arc<Engine>,
     running: AtomicUsize,
+    /// This process, by a random name.
+    process: Hash,
+    /// The process of each peer that was heard last.
+    peers: Mutex<BTreeMap<MemberId, Hash>>,
+    asked: Mutex<Option<Instant>>,
+    loading: tokio::sync::Mutex<()>,
 }
 
 /// Counts one running presignature; dropped at its end, however it ends.
@@ -46,10 +58,58 @@ impl Drop for Running {
 impl PoolFiller {
     /// A filler for this engine's pool.
     pub fn new(engine: Arc<Engine>) -> Arc<Self> {
+        let mut process = [0u8; 32];
+        OsRng.fill_bytes(&mut process);
         Arc::new(Self {
             engine,
             running: AtomicUsize::new(0),
+            process: Hash::from_bytes(process),
+            peers: Mutex::default(),
+            asked: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// A peer that restarted holds nothing any more (I10), so what was made together with it is worth nothing here
+    /// either: it goes, and is made anew.
+    fn heard(&self, peer: &MemberId, process: Hash) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = peers.insert(peer.clone(), process);
+        drop(peers);
+        if before.is_none_or(|before| before == process) {
+            return;
+        }
+        let parts = self.engine.parts();
+        let shared: BTreeSet<PoolKey> = wanted_pools(&parts.bundle.current(), &parts.me)
+            .into_iter()
+            .filter(|pool| pool.signers.contains(peer))
+            .map(|pool| pool.key)
+            .collect();
+        let drained = parts.pool.drain_on_doubt(|key| shared.contains(key));
+        tracing::info!(%peer, drained, "the peer restarted: presignatures made with it are gone");
+    }
+
+    /// Asks the peers of pools that this node fills whether they are still the same processes.
+    async fn look_for_restarts(&self, pools: &[WantedPool]) {
+        let parts = self.engine.parts();
+        let peers: BTreeSet<&MemberId> = pools
+            .iter()
+            .filter(|pool| pool.signers.first() == Some(&parts.me))
+            .flat_map(|pool| &pool.signers)
+            .filter(|peer| **peer != parts.me)
+            .collect();
+        if peers.is_empty() || !self.is_time_to_ask() {
+            return;
+        }
+        for peer in peers {
+            let Some(client) = parts.peers.client(peer) else {
+                continue;
+            };
+            let answer: Result<Pools, _> = client.get_json(path::POOLS, INVITE_TIMEOUT).await;
+            if let Ok(pools) = answer {
+                self.heard(peer, pools.process);
+            }
+        }
     }
 
     /// Makes at most one presignature for each pool that wants one, while nothing else waits. True when one was made.
@@ -57,7 +117,9 @@ impl PoolFiller {
         let parts = self.engine.parts();
         let bundle = parts.bundle.current();
         let mut made = false;
-        for pool in wanted_pools(&bundle, &parts.me) {
+        let pools = wanted_pools(&bundle, &parts.me);
+        self.look_for_restarts(&pools).await;
+        for pool in pools {
             let idle = parts.workers.waiting(Lane::Signing) == 0 && !self.engine.is_busy();
             let leads = pool.signers.first() == Some(&parts.me);
             if !idle || !leads || parts.pool.wanted(&pool.key) == 0 {
@@ -73,6 +135,15 @@ impl PoolFiller {
         made
     }
 
+    fn is_time_to_ask(&self) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_some_and(|at| at.elapsed() < ASK_INTERVAL) {
+            return false;
+        }
+        *asked = Some(Instant::now());
+        true
+    }
+
     async fn lead(self: &Arc<Self>, pool: &WantedPool) -> Result<(), String> {
         let parts = self.engine.parts();
         let mut names = held_auxiliary(parts, &group_name(&pool.record.nodes)).await?;
@@ -85,7 +156,10 @@ impl PoolFiller {
             path: pool.key.path.clone(),
             signers: pool.signers.clone(),
             auxiliary: names.pop().ok_or("no auxiliary data for the group")?,
+            process: self.process,
         };
+        // Before anybody waits for this node's messages.
+        self.auxiliary(&invitation.auxiliary).await?;
         let running = self.enter().ok_or("enough is running")?;
         let channel = open(&self.engine, &invitation)?;
         for peer in pool.signers.iter().filter(|p| **p != parts.me) {
@@ -93,10 +167,11 @@ impl PoolFiller {
                 .peers
                 .client(peer)
                 .ok_or_else(|| format!("no address for {peer}"))?;
-            let _: Accepted = client
+            let accepted: PresignAccepted = client
                 .post_json(path::PRESIGN, &invitation, INVITE_TIMEOUT)
                 .await
                 .map_err(|e| format!("{peer}: {e}"))?;
+            self.heard(peer, accepted.process);
         }
         let result = self.make(pool, &invitation, channel).await;
         drop(running);
@@ -111,7 +186,7 @@ impl PoolFiller {
         self: &Arc<Self>,
         peer: &MemberId,
         invitation: PresignInvitation,
-    ) -> Result<Accepted, Problem> {
+    ) -> Result<PresignAccepted, Problem> {
         let parts = self.engine.parts();
         let bundle = parts.bundle.current();
         if invitation.signers.first() != Some(peer) || !invitation.signers.contains(&parts.me) {
@@ -127,9 +202,19 @@ impl PoolFiller {
                     && p.signers == invitation.signers
             })
             .ok_or_else(|| ProblemCode::NotFound.problem("this node fills no such pool"))?;
-        let high = parts.pool.ready(&pool.key, usize::MAX).len();
-        if high >= self.engine.parts().presignatures.high {
+        self.heard(peer, invitation.process);
+        let held = parts.pool.ready(&pool.key, usize::MAX).len();
+        if held >= self.engine.parts().presignatures.high {
             return Err(ProblemCode::Busy.problem("this node's pool is full"));
+        }
+        if self.engine.auxiliary(&invitation.auxiliary).is_none() {
+            let filler = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(reason) = filler.auxiliary(&invitation.auxiliary).await {
+                    tracing::warn!(key = %invitation.key, %reason, "no auxiliary data for presignatures");
+                }
+            });
+            return Err(ProblemCode::Busy.problem("this node is loading its auxiliary data"));
         }
         let running = self
             .enter()
@@ -142,7 +227,23 @@ impl PoolFiller {
             }
             drop(running);
         });
-        Ok(Accepted {})
+        Ok(PresignAccepted {
+            process: self.process,
+        })
+    }
+
+    /// The group's auxiliary data with its precomputed tables, which take seconds to make: once for all that wait.
+    async fn auxiliary(&self, name: &str) -> Result<Arc<LoadedAux>, String> {
+        let _alone = self.loading.lock().await;
+        if let Some(loaded) = self.engine.auxiliary(name) {
+            return Ok(loaded);
+        }
+        let parts = self.engine.parts();
+        let stored = load_auxiliary(parts, name).await?;
+        let loaded = on_worker(parts, Lane::Background, move || stored.load(true))
+            .await?
+            .map_err(|e| e.to_string())?;
+        Ok(self.engine.keep_auxiliary(name, Arc::new(loaded)))
     }
 
     async fn make(
@@ -157,17 +258,7 @@ impl PoolFiller {
             .share(&pool.record)
             .await
             .map_err(|p| p.detail)?;
-        let aux = match self.engine.auxiliary(&invitation.auxiliary) {
-            Some(loaded) => loaded,
-            None => {
-                let stored = load_auxiliary(parts, &invitation.auxiliary).await?;
-                let loaded = on_worker(parts, Lane::Background, move || stored.load(true))
-                    .await?
-                    .map_err(|e| e.to_string())?;
-                self.engine
-                    .keep_auxiliary(&invitation.auxiliary, Arc::new(loaded))
-            }
-        };
+        let aux = self.auxiliary(&invitation.auxiliary).await?;
         let (signers, path, nodes) = (
             pool.key.signers.clone(),
             pool.key.path.clone(),
@@ -217,6 +308,7 @@ impl PoolFiller {
                     .collect(),
             });
         Pools {
+            process: self.process,
             pools: entries.collect(),
         }
     }

@@ -225,6 +225,26 @@ impl Store {
             .await
     }
 
+    /// An entry of a peer's ledger as it is stored durably: what to show a peer that lost it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn peer_entry(
+        &self,
+        peer: &MemberId,
+        sequence: u64,
+    ) -> Result<Option<Envelope>, StoreError> {
+        let peer = peer.clone();
+        let stored = self
+            .query(|reply| Query::PeerEntry {
+                peer,
+                sequence,
+                reply,
+            })
+            .await?;
+        stored.as_deref().map(rows::decode).transpose()
+    }
+
     pub(super) async fn read_entries(
         &self,
         after: u64,

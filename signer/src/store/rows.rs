@@ -274,6 +274,22 @@ pub(super) async fn own_entries(
         .await
 }
 
+/// One entry of a peer's ledger.
+pub(super) async fn peer_entry(
+    db: &mut SqliteConnection,
+    peer: &MemberId,
+    sequence: u64,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT envelope FROM ledger JOIN authors ON authors.id = ledger.author \
+         WHERE authors.member = $1 AND sequence = $2",
+    )
+    .bind(peer.as_str())
+    .bind(int(sequence))
+    .fetch_optional(db)
+    .await
+}
+
 /// The bundle chain, oldest first.
 pub(super) async fn bundles(db: &mut SqliteConnection) -> Result<Vec<Vec<u8>>, sqlx::Error> {
     sqlx::query_scalar("SELECT envelope FROM bundles ORDER BY version")

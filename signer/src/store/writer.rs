@@ -7,7 +7,7 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use countersign_policy::KeyId;
+use countersign_policy::{KeyId, MemberId};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -50,6 +50,11 @@ pub(super) enum Query {
         after: u64,
         limit: usize,
         reply: Reply<Vec<Vec<u8>>>,
+    },
+    PeerEntry {
+        peer: MemberId,
+        sequence: u64,
+        reply: Reply<Option<Vec<u8>>>,
     },
     Bundles(Reply<Vec<Vec<u8>>>),
     Records(usize, Reply<Vec<Record>>),
@@ -208,6 +213,14 @@ impl Writer {
                 reply,
             } => {
                 let found = rows::own_entries(&mut self.db, after, limit).await;
+                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
+            }
+            Query::PeerEntry {
+                peer,
+                sequence,
+                reply,
+            } => {
+                let found = rows::peer_entry(&mut self.db, &peer, sequence).await;
                 let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
             }
             Query::Bundles(reply) => {
