@@ -38,8 +38,12 @@ impl Arena {
 
     /// Nodes without a key.
     pub async fn empty(nodes: usize, threshold: u16) -> Self {
+        Self::at(Place::Inside, nodes, threshold).await
+    }
+
+    pub async fn at(place: Place, nodes: usize, threshold: u16) -> Self {
         Self {
-            cluster: Cluster::start(nodes, threshold, Place::Inside).await,
+            cluster: Cluster::start(nodes, threshold, place).await,
             payments: 0,
             attacks: 0,
             refused: 0,

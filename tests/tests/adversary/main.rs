@@ -23,3 +23,8 @@ mod receipts;
 mod replays;
 mod requests;
 mod stops;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn child_entry() {
+    countersign_tests::cluster::child_entry().await;
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use countersign_policy::{Hash, MemberId, Protocol};
 use countersign_signer::wire::ProblemCode;
+use countersign_tests::cluster::Place;
 
 use crate::arena::Arena;
 
@@ -33,7 +34,8 @@ async fn pooled(arena: &Arena, set: &[MemberId]) -> Vec<Hash> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_presignature_is_used_once_by_its_own_signers() {
     use ProblemCode::Presignature;
-    let mut arena = Arena::empty(3, 2).await;
+    // In processes, because these are given the fixed auxiliary primes.
+    let mut arena = Arena::at(Place::Processes, 3, 2).await;
     arena
         .cluster
         .make_key("hot-ecdsa", Protocol::Cggmp24, 2)
