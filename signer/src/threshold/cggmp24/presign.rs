@@ -90,7 +90,7 @@ impl Presignature {
         &self.key
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "test-primes"))]
     pub(in crate::threshold) fn rename_for_test(&mut self, id: PresignatureId) {
         self.id = id;
     }
