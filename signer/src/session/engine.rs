@@ -355,10 +355,11 @@ impl Engine {
         let stored = self
             .parts
             .store
-            .load_share(&key.id)
+            .load_pinned_share(&key.id, key.group_key)
             .await
             .map_err(|e| store_fault(&e))?;
-        let (record, secret) = stored.ok_or_else(|| unusable("none is stored".to_owned()))?;
+        let (record, secret) =
+            stored.ok_or_else(|| unusable("none of the pinned group key is stored".to_owned()))?;
         let pinned = record.group_key == key.group_key
             && record.chain_code == key.chain_code
             && record.protocol == key.protocol

@@ -246,17 +246,18 @@ pub(super) struct SealedShare {
     pub sealed: Vec<u8>,
 }
 
-/// The newest generation of a key's share.
-pub(super) async fn newest_share(
+/// One generation of a key's share.
+pub(super) async fn share(
     db: &mut SqliteConnection,
     key: &KeyId,
+    generation: u32,
 ) -> Result<Option<SealedShare>, sqlx::Error> {
-    let row: Option<(u32, Vec<u8>)> = sqlx::query_as(
-        "SELECT generation, sealed FROM shares WHERE key = $1 ORDER BY generation DESC LIMIT 1",
-    )
-    .bind(key.as_str())
-    .fetch_optional(db)
-    .await?;
+    let row: Option<(u32, Vec<u8>)> =
+        sqlx::query_as("SELECT generation, sealed FROM shares WHERE key = $1 AND generation = $2")
+            .bind(key.as_str())
+            .bind(generation)
+            .fetch_optional(db)
+            .await?;
     Ok(row.map(|(generation, sealed)| SealedShare { generation, sealed }))
 }
 

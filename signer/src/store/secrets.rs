@@ -142,14 +142,43 @@ impl Store {
         &self,
         key: &KeyId,
     ) -> Result<Option<(ShareRecord, Zeroizing<Vec<u8>>)>, StoreError> {
-        let Some(found) = self.query(|reply| Query::Share(key.clone(), reply)).await? else {
+        self.load_newest(key, None).await
+    }
+
+    /// Loads and opens the share of the key that a bundle pins, however many ceremonies for the same name ran besides:
+    /// the newest share of exactly this group key.
+    ///
+    /// # Errors
+    /// [`StoreError`]; of these, [`StoreError::Seal`] when the sealed share was changed or moved.
+    pub async fn load_pinned_share(
+        &self,
+        key: &KeyId,
+        group_key: PublicKey,
+    ) -> Result<Option<(ShareRecord, Zeroizing<Vec<u8>>)>, StoreError> {
+        self.load_newest(key, Some(group_key)).await
+    }
+
+    async fn load_newest(
+        &self,
+        key: &KeyId,
+        group_key: Option<PublicKey>,
+    ) -> Result<Option<(ShareRecord, Zeroizing<Vec<u8>>)>, StoreError> {
+        let name = key.clone();
+        let newest = self.observe(move |state| {
+            let fits = |r: &&ShareRecord| {
+                r.key == name && group_key.is_none_or(|pinned| r.group_key == pinned)
+            };
+            let records = state.shares.values().map(|(record, _)| record);
+            records.filter(fits).max_by_key(|r| r.generation).cloned()
+        });
+        let Some(record) = newest.await? else {
             return Ok(None);
         };
-        let name = (key.clone(), found.generation);
-        let record = self
-            .observe(move |state| state.shares.get(&name).map(|(record, _)| record.clone()))
+        let generation = record.generation;
+        let found = self
+            .query(|reply| Query::Share(key.clone(), generation, reply))
             .await?
-            .ok_or(StoreError::Internal("a share without record"))?;
+            .ok_or(StoreError::Internal("a share record without its share"))?;
         let row = share_row(key, found.generation);
         let place = share_place(&row, key, found.generation);
         let secret = self.sealer().open(place, &found.sealed)?;

@@ -45,7 +45,7 @@ pub(super) enum Op {
 
 /// Reads of what is not kept in memory.
 pub(super) enum Query {
-    Share(KeyId, Reply<Option<SealedShare>>),
+    Share(KeyId, u32, Reply<Option<SealedShare>>),
     Entries {
         after: u64,
         limit: usize,
@@ -203,8 +203,8 @@ impl Writer {
     async fn read(&mut self, query: Query) {
         // A caller that no longer waits is no fault.
         match query {
-            Query::Share(key, reply) => {
-                let found = rows::newest_share(&mut self.db, &key).await;
+            Query::Share(key, generation, reply) => {
+                let found = rows::share(&mut self.db, &key, generation).await;
                 let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
             }
             Query::Entries {

@@ -2,7 +2,9 @@
 
 use countersign_policy::bundle::Environment;
 use countersign_policy::statement::KeyCeremony;
-use countersign_policy::testing::{APPROVERS, AUTHOR, COORDINATOR, OFFICER, member};
+use countersign_policy::testing::{
+    APPROVERS, AUTHOR, COORDINATOR, OFFICER, TestDeployment, member,
+};
 use countersign_policy::{Envelope, IdentityKey, Protocol};
 use countersign_signer::clock::now;
 use countersign_signer::net::CallError;
@@ -163,4 +165,23 @@ async fn contents(arena: &mut Arena) {
         "does not verify",
     )
     .await;
+}
+
+/// Two orders of the quorum for one name, because the coordinator said that the first had failed. It then has the first
+/// key pinned: the second ceremony must not have put other shares in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_second_ceremony_does_not_take_a_pinned_keys_shares_away() {
+    let mut arena = Arena::empty(3, 2).await;
+    let first = arena.cluster.order("hot-ecdsa", Protocol::Dkls23, 2);
+    let transcripts = arena.cluster.run_ceremony(&first).await;
+    let second = arena.cluster.order("hot-ecdsa", Protocol::Dkls23, 2);
+    assert_ne!(first.digest(), second.digest());
+    arena.cluster.run_ceremony(&second).await;
+    let record = arena.cluster.record(&first, &transcripts);
+    let active = arena.cluster.active().clone();
+    let bundle = arena.cluster.deployment.successor(&active, |content| {
+        TestDeployment::add_key_to(content, record);
+    });
+    arena.cluster.follow(bundle, transcripts).await;
+    arena.an_honest_payment_is_signed().await;
 }
