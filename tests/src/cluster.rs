@@ -295,7 +295,6 @@ impl Cluster {
                     .args(["child_entry", "--exact", "--nocapture", "--test-threads=1"])
                     .env(CHILD, &file)
                     // CGGMP's auxiliary primes take minutes; these are fixed, and everybody knows them.
-                    .env("COUNTERSIGN_TEST_PRIMES", "1")
                     .stdout(Stdio::null());
                 match self.faults.get(node).filter(|plan| !plan.is_empty()) {
                     Some(plan) => command.env(FAULTS, plan),

@@ -18,7 +18,6 @@ mod bundles;
 mod ceremonies;
 mod doors;
 mod nodes;
-mod presignatures;
 mod receipts;
 mod replays;
 mod requests;
