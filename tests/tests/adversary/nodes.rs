@@ -299,7 +299,7 @@ async fn a_node_that_cheats_in_a_dkls23_session_is_named_and_banned_for_ever() {
     let codes = &[ProblemCode::Protocol];
     let problem = victim(&mut arena, "damaged messages in DKLs23", session, codes).await;
     let (one, liar) = (arena.node(1), arena.node(2));
-    assert_eq!(problem.culprits, [liar.clone()], "{problem}");
+    assert_eq!(problem.culprits, std::slice::from_ref(&liar), "{problem}");
     let banned = arena.cluster.status(&one).await.keys[0].banned.clone();
     println!("banned after {problem}: {banned:?}");
     if banned.contains(&liar) {

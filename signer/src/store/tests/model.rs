@@ -157,15 +157,31 @@ impl Model {
         self.open(id)
             && !self.stopped(r.request)
             && !self.aborted(false, id)
-            && self.all().all(|o| !contests(o, r))
+            && self.all().all(|o| !contests_nonce(o, r))
+            && self
+                .all()
+                .all(|o| !contests_external_id(o, self.first_of(r)))
+    }
+
+    /// The request's first reservation here. A signed request has one external id; the ledger holds it to the first.
+    fn first_of<'a>(&'a self, r: &'a Reservation) -> &'a Reservation {
+        let first = self.reservations(true).find(|o| o.request == r.request);
+        first.unwrap_or(r)
     }
 }
 
 fn contests(other: &Reservation, r: &Reservation) -> bool {
-    (other.nonce == r.nonce && other.session != r.session)
-        || (other.external_id == r.external_id
-            && other.initiator == r.initiator
-            && other.request != r.request)
+    contests_nonce(other, r) || contests_external_id(other, r)
+}
+
+fn contests_nonce(other: &Reservation, r: &Reservation) -> bool {
+    other.nonce == r.nonce && other.session != r.session
+}
+
+fn contests_external_id(other: &Reservation, r: &Reservation) -> bool {
+    other.external_id == r.external_id
+        && other.initiator == r.initiator
+        && other.request != r.request
 }
 
 async fn run(steps: Vec<Step>) {
