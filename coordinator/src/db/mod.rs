@@ -4,9 +4,11 @@
 //! closures have no effect besides the transaction. SQLite: WAL, `synchronous=FULL`, one writer. PostgreSQL: REPEATABLE
 //! READ, which with the unique indexes and the revision check of every update is enough.
 
+mod create;
 mod deployment;
 mod error;
 mod leases;
+mod model;
 mod requests;
 mod stops;
 #[cfg(test)]
@@ -16,9 +18,9 @@ mod tx;
 pub use deployment::{AuditRecord, StoredBundle};
 pub use error::DbError;
 pub use leases::Lease;
-pub(crate) use requests::Change;
-pub use requests::{
-    Created, Decided, Event, Filter, IdempotencyKey, NewAttempt, NewRequest, PageCursor,
+pub(crate) use model::Change;
+pub use model::{
+    Created, Decided, Event, Filter, IdempotencyKey, NewAttempt, NewRequest, Page, PageCursor,
     RequestFacts, StoredAnswer, StoredAttempt, StoredRequest,
 };
 pub use stops::StoredAck;
