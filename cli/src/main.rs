@@ -79,6 +79,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything is read: most commands read a key.
+    if let Err(error) = countersign_signer::process::forbid_core_dumps() {
+        eprintln!("countersign: {error}");
+        return ExitCode::FAILURE;
+    }
     // Known before parsing is done, so that every failure after it is told in the form asked for.
     let json = std::env::args_os().any(|argument| argument == "--json");
     let command = Cli::parse().command;

@@ -15,16 +15,24 @@ struct Arguments {
     config: PathBuf,
 }
 
+fn main() -> ExitCode {
+    // Before anything is read, and before there are other threads: the coordinator's statement key is a secret too.
+    if let Err(error) = countersign_signer::process::forbid_core_dumps() {
+        eprintln!("countersign-coordinator: {error}");
+        return ExitCode::FAILURE;
+    }
+    start(&Arguments::parse())
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+async fn start(arguments: &Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match run(&arguments).await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(

@@ -16,6 +16,8 @@ pub mod files;
 pub mod gate;
 pub mod net;
 pub mod node;
+mod plain;
+pub mod process;
 pub mod session;
 pub mod store;
 pub mod threshold;

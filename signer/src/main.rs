@@ -27,16 +27,24 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+fn main() -> ExitCode {
+    // Before anything is read, and before there are other threads.
+    if let Err(error) = countersign_signer::process::forbid_core_dumps() {
+        eprintln!("countersign-signer: {error}");
+        return ExitCode::FAILURE;
+    }
+    start(&Arguments::parse())
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+async fn start(arguments: &Arguments) -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
         .with_writer(std::io::stderr)
         .init();
-    match run(&arguments).await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("countersign-signer: {error}");

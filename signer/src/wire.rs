@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature, Timestamp};
 
+use crate::plain::plain;
+
 /// Paths of the API. One place, so that client and server cannot differ.
 pub mod path {
     /// POST [`Prepare`](super::Prepare): check everything, reserve, answer with a receipt.
@@ -324,7 +326,7 @@ pub struct Record {
 
 /// An error as RFC 9457 problem+json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{title}: {detail}")]
+#[error("{}: {}", plain(title), plain(detail))]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
     /// A stable name, `urn:countersign:problem:<code>`.
@@ -472,14 +474,14 @@ impl ProblemCode {
         self.row().0
     }
 
-    /// A problem of this type.
+    /// A problem of this type. The detail often quotes what a caller sent: it is cut, and stays on one line.
     pub fn problem(self, detail: impl Into<String>) -> Problem {
         let (code, status, title) = self.row();
         Problem {
             kind: format!("urn:countersign:problem:{code}"),
             title: title.to_owned(),
             status,
-            detail: detail.into(),
+            detail: plain(&detail.into()),
             culprits: Vec::new(),
             missing: Vec::new(),
             reasons: Vec::new(),

@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::gate::{TestSpend, store_fault};
 use crate::net::Channel;
 use crate::session::{Engine, EngineParts, indexes, names};
-use crate::store::{CeremonyProgress, ShareRecord};
+use crate::store::{Cause, CeremonyProgress, ShareRecord};
 use crate::threshold::{
     self, Fault, GroupKey, KeyShare, Lane, LoadedShare, Material, Parameters, PartyIndex,
     PresignaturePool, Signers, SigningContext, Watermarks,
@@ -195,8 +195,9 @@ impl Ceremonies {
         if let Err(reason) = self.make(&order, me, &progress).await {
             tracing::error!(ceremony = %order.digest(), %key, %reason, "the ceremony failed");
             let problem = ProblemCode::Protocol.problem(&reason);
+            let subject = order.digest().to_string();
             self.engine
-                .record("ceremony", &order.digest().to_string(), "failed", &problem)
+                .record(Cause::Happened, ("ceremony", &subject), "failed", &problem)
                 .await;
             if let Err(error) = progress.set(CeremonyStep::Failed { reason }).await {
                 tracing::error!(%error, "the failure could not be stored");

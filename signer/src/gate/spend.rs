@@ -186,6 +186,7 @@ fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
     let code = match refusal {
         ReserveRefusal::NonceUsed
         | ReserveRefusal::SessionExists { .. }
+        | ReserveRefusal::TooManyAttempts
         | ReserveRefusal::DigestsChanged => ProblemCode::Authorization,
         ReserveRefusal::Stopped { .. } => ProblemCode::StoppedRequest,
         ReserveRefusal::ExternalIdBound { .. } | ReserveRefusal::DigestReserved { .. } => {

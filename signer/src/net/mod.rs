@@ -14,6 +14,7 @@ mod link;
 mod outbound;
 mod parking;
 mod peer;
+mod refusals;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -33,4 +34,5 @@ pub use identity::{
 };
 pub use link::PeerLink;
 pub use peer::{OpenError, PeerCounters, PeerLimits, PeerNetwork};
+pub use refusals::{Refusals, Refused};
 pub use server::{Server, ServerCounters, ServerError, ServerLimits};

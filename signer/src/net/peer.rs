@@ -27,6 +27,7 @@ use super::frame::{Frame, FrameError, MAX_BATCH_BYTES, Verdict, decode_batch, en
 use super::identity::PeerIdentity;
 use super::outbound::{Courier, PeerQueue};
 use super::parking::Parking;
+use super::refusals::Refusals;
 use super::watched::Watched;
 use crate::wire::{ProblemCode, path};
 
@@ -145,6 +146,7 @@ pub(super) struct Network {
     registry: Mutex<Registry>,
     limits: PeerLimits,
     counters: Arc<PeerCounters>,
+    refusals: Refusals,
     tasks: Vec<AbortHandle>,
 }
 
@@ -162,12 +164,23 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 impl PeerNetwork {
     /// Starts the sending tasks; must be called within a tokio runtime. Each client is one peer.
     pub fn start(me: MemberId, clients: Vec<NodeClient>, limits: PeerLimits) -> Self {
+        Self::start_telling(me, clients, limits, Refusals::default())
+    }
+
+    /// The same, and tells whose frames it turns away.
+    pub fn start_telling(
+        me: MemberId,
+        clients: Vec<NodeClient>,
+        limits: PeerLimits,
+        refusals: Refusals,
+    ) -> Self {
         #[cfg(any(test, feature = "fault-injection"))]
         let faults = super::fault::FaultPlan::from_environment();
         Self::start_with(
             me,
             clients,
             limits,
+            refusals,
             #[cfg(any(test, feature = "fault-injection"))]
             faults,
         )
@@ -177,6 +190,7 @@ impl PeerNetwork {
         me: MemberId,
         clients: Vec<NodeClient>,
         limits: PeerLimits,
+        refusals: Refusals,
         #[cfg(any(test, feature = "fault-injection"))] faults: Option<super::fault::FaultPlan>,
     ) -> Self {
         let counters = Arc::new(PeerCounters::default());
@@ -210,6 +224,7 @@ impl PeerNetwork {
                 registry: Mutex::default(),
                 limits,
                 counters,
+                refusals,
                 tasks,
             }
         }))
@@ -285,7 +300,8 @@ impl PeerNetwork {
     pub fn receive(&self, sender: &MemberId, batch: &[u8]) -> Result<Vec<Verdict>, FrameError> {
         let frames = decode_batch(batch).inspect_err(|error| {
             count(&self.0.counters.garbage, 1);
-            tracing::warn!(peer = %sender, %error, "garbage instead of frames");
+            self.0
+                .refuse(sender, ProblemCode::Malformed, error.to_string());
         })?;
         let route = |frame| self.0.route(sender, frame);
         Ok(frames.into_iter().map(route).collect())
@@ -307,6 +323,8 @@ async fn receive(
     let Some(peer) = peer.filter(|_| caller.has_role(Role::Node)) else {
         count(&network.0.counters.strangers, 1);
         let detail = format!("{} is not a peer of this node", caller.member);
+        let code = ProblemCode::Forbidden;
+        network.0.refuse(&caller.member, code, detail.clone());
         return ProblemCode::Forbidden.problem(detail).into_response();
     };
     // The peer is alive: what waits for it can go out now.
@@ -319,9 +337,10 @@ async fn receive(
     let malformed = |what: String| ProblemCode::Malformed.problem(what).into_response();
     let Ok(batch) = to_bytes(body, MAX_BATCH_BYTES).await else {
         count(&network.0.counters.garbage, 1);
-        return malformed(format!(
-            "the batch breaks off or exceeds {MAX_BATCH_BYTES} bytes"
-        ));
+        let detail = format!("the batch breaks off or exceeds {MAX_BATCH_BYTES} bytes");
+        let code = ProblemCode::Malformed;
+        network.0.refuse(&caller.member, code, detail.clone());
+        return malformed(detail);
     };
     let answer = network
         .receive(&caller.member, &batch)
@@ -393,10 +412,17 @@ impl Network {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refuse(&self, sender: &MemberId, code: ProblemCode, detail: String) {
+        tracing::debug!(peer = %sender, detail, "frames refused");
+        let subject = ("frames", sender as &dyn std::fmt::Display);
+        self.refusals.tell(Some(sender), subject, code, detail);
+    }
+
     /// Where one frame goes.
     fn route(&self, sender: &MemberId, frame: Frame) -> Verdict {
         if frame.from != *sender || frame.to != self.me {
-            tracing::warn!(peer = %sender, from = %frame.from, to = %frame.to, "frame claims another sender or recipient");
+            let detail = format!("a frame from {} to {}", frame.from, frame.to);
+            self.refuse(sender, ProblemCode::Forbidden, detail);
             count(&self.counters.strangers, 1);
             return Verdict::Dropped;
         }

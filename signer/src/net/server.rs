@@ -31,6 +31,7 @@ use countersign_policy::MemberId;
 
 use super::bundle::BundleHandle;
 use super::identity::{Credential, IdentityError, PeerIdentity, TlsIdentity};
+use super::refusals::{Refusals, chain};
 use super::tls::{present, server_config};
 use crate::wire::{Problem, ProblemCode};
 
@@ -136,9 +137,22 @@ impl Server {
         router: Router,
         limits: ServerLimits,
     ) -> Result<Self, ServerError> {
+        let nobody = Refusals::default();
+        Self::bind_telling(address, identity, bundle, router, limits, nobody).await
+    }
+
+    /// The same, and tells whom it turns away.
+    pub async fn bind_telling(
+        address: SocketAddr,
+        identity: &TlsIdentity,
+        bundle: BundleHandle,
+        router: Router,
+        limits: ServerLimits,
+        refusals: Refusals,
+    ) -> Result<Self, ServerError> {
         let bound = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bound)?;
-        Self::serve(listener, identity, bundle, router, limits)
+        Self::start(listener, identity, bundle, router, limits, refusals)
     }
 
     /// The same on a socket that is bound already.
@@ -148,6 +162,18 @@ impl Server {
         bundle: BundleHandle,
         router: Router,
         limits: ServerLimits,
+    ) -> Result<Self, ServerError> {
+        let nobody = Refusals::default();
+        Self::start(listener, identity, bundle, router, limits, nobody)
+    }
+
+    fn start(
+        listener: TcpListener,
+        identity: &TlsIdentity,
+        bundle: BundleHandle,
+        router: Router,
+        limits: ServerLimits,
+        refusals: Refusals,
     ) -> Result<Self, ServerError> {
         let clock = Arc::new(rustls::time_provider::DefaultTimeProvider);
         let config = server_config(identity, bundle.clone(), clock)?;
@@ -160,6 +186,7 @@ impl Server {
             router: router.layer(DefaultBodyLimit::max(limits.max_body_bytes)),
             limits,
             counters: Arc::clone(&counters),
+            refusals,
             occupancy: Mutex::default(),
             stopped,
         });
@@ -207,6 +234,7 @@ struct Shared {
     router: Router,
     limits: ServerLimits,
     counters: Arc<ServerCounters>,
+    refusals: Refusals,
     occupancy: Mutex<Occupancy>,
     stopped: watch::Receiver<bool>,
 }
@@ -331,15 +359,23 @@ impl Shared {
             Ok(established) => established,
             Err(error) => {
                 count(&self.counters.strangers);
+                let error = crate::plain::plain(&chain(error.as_ref()));
+                let subject = ("connection", &address.ip() as &dyn std::fmt::Display);
+                self.refusals
+                    .tell(None, subject, ProblemCode::Forbidden, error.clone());
                 if self.occupancy().complain(address.ip()) {
-                    tracing::warn!(%address, %error, "stranger dropped at the handshake");
+                    tracing::warn!(%address, error, "stranger dropped at the handshake");
                 }
                 return;
             }
         };
         if !self.occupancy().admit_member(&peer.member, &self.limits) {
             count(&self.counters.over_limit);
-            tracing::warn!(peer = %peer.member, "too many connections");
+            let subject = ("connection", &peer.member as &dyn std::fmt::Display);
+            let detail = "too many connections";
+            self.refusals
+                .tell(Some(&peer.member), subject, ProblemCode::Busy, detail);
+            tracing::debug!(peer = %peer.member, detail);
             return;
         }
         let place = MemberPlace(Arc::clone(&self), peer.member.clone());
@@ -428,12 +464,16 @@ impl Shared {
         let peer = credential
             .peer(&self.bundle, present())
             .inspect_err(|_| count(&self.counters.revoked))?;
+        let member = peer.member.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let answered = self.router.clone().oneshot(request);
         let Ok(answer) = timeout(self.limits.request_timeout, answered).await else {
             count(&self.counters.timed_out);
             let detail = "the request took too long";
+            let subject = ("request", &member as &dyn std::fmt::Display);
+            self.refusals
+                .tell(Some(&member), subject, ProblemCode::Timeout, detail);
             return Ok(ProblemCode::Timeout.problem(detail).into_response());
         };
         Ok(answer.unwrap_or_else(|never: Infallible| match never {}))

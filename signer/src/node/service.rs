@@ -1,23 +1,29 @@
 //! The node's HTTPS API: which caller may use which path, and who answers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use countersign_policy::Hash;
+use tokio::sync::Semaphore;
+
 use countersign_policy::bundle::Role;
+use countersign_policy::{Hash, MemberId};
 
 use super::bundles::FollowedChain;
 use super::status;
 use crate::ceremony::Ceremonies;
 use crate::net::PeerIdentity;
 use crate::session::{Engine, PoolFiller, ledgers};
+use crate::store::Cause;
 use crate::wire::{
     Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem,
     ProblemCode, PushEntries, Records, path,
@@ -34,6 +40,8 @@ pub struct Service {
     pub filler: Arc<PoolFiller>,
     /// The bundle chain.
     pub chain: FollowedChain,
+    /// Room for bodies.
+    pub intake: Intake,
 }
 
 /// The largest JSON body, in bytes: a sign request with its transaction, or a batch of ledger entries.
@@ -54,8 +62,71 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(path::PRESIGN, post(presign))
         .route(path::ENTRIES, post(entries))
         .layer(DefaultBodyLimit::max(MAX_JSON))
+        .route_layer(from_fn_with_state(Arc::clone(&service), intake))
         .fallback(async || Refusal(ProblemCode::NotFound.problem("this node has no such path")))
         .with_state(service)
+}
+
+/// Bodies of one caller that are held at once, in KiB.
+const CALLER_KIB: usize = 32 << 10;
+
+/// How much of each caller's budget for bodies is free. Callers are members, so there are few.
+#[derive(Debug, Default)]
+pub struct Intake(Mutex<BTreeMap<MemberId, Arc<Semaphore>>>);
+
+impl Intake {
+    fn of(&self, member: &MemberId) -> Arc<Semaphore> {
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Semaphore::new(CALLER_KIB));
+        Arc::clone(members.entry(member.clone()).or_insert_with(fresh))
+    }
+}
+
+/// Reads the body within the caller's budget, before any handler: connections times streams times the largest body would be
+/// more than a machine has.
+async fn intake(
+    State(s): Shared,
+    Extension(caller): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let operation = operation_of(parts.uri.path());
+    let stated = body.size_hint().upper().unwrap_or(MAX_JSON as u64);
+    let kib = u32::try_from(stated.min(MAX_JSON as u64).div_ceil(1024)).unwrap_or(u32::MAX);
+    let refuse = async |problem: Problem| {
+        let subject = (operation, caller.member.as_str());
+        record_refusal(&s, &caller, subject, &problem).await;
+        Refusal(problem).into_response()
+    };
+    let Ok(_held) = s.intake.of(&caller.member).try_acquire_many_owned(kib) else {
+        let detail = "this caller's bodies fill the room that each caller has; try again";
+        return refuse(ProblemCode::Busy.problem(detail)).await;
+    };
+    let read = match stated > MAX_JSON as u64 && body.size_hint().exact().is_some() {
+        true => None,
+        false => to_bytes(body, MAX_JSON).await.ok(),
+    };
+    let Some(bytes) = read else {
+        let detail = format!("the body breaks off or exceeds {MAX_JSON} bytes");
+        return refuse(ProblemCode::Malformed.problem(detail)).await;
+    };
+    next.run(Request::from_parts(parts, Body::from(bytes)))
+        .await
+}
+
+/// The name of a path's operation in the records.
+fn operation_of(at: &str) -> &'static str {
+    match at {
+        path::PREPARE => "prepare",
+        path::SIGN => "sign",
+        path::STOP => "stop",
+        path::BUNDLES => "bundle",
+        path::PRESIGN => "presign",
+        path::ENTRIES => "peer",
+        at if at.starts_with(path::CEREMONIES) => "ceremony",
+        _ => "read",
+    }
 }
 
 struct Refusal(Problem);
@@ -89,13 +160,32 @@ async fn take<T: DeserializeOwned>(
             .map_err(|e| Refusal(ProblemCode::Malformed.problem(e.to_string())))
     });
     if let Err(Refusal(problem)) = &taken {
-        tracing::warn!(operation, caller = %caller.member, %problem, "refused");
-        service
-            .engine
-            .record(operation, caller.member.as_str(), "refused", problem)
-            .await;
+        record_refusal(
+            service,
+            caller,
+            (operation, caller.member.as_str()),
+            problem,
+        )
+        .await;
     }
     taken
+}
+
+/// Records a refusal within the caller's budget; what is not recorded is not logged either.
+async fn record_refusal(
+    service: &Service,
+    caller: &PeerIdentity,
+    (operation, subject): (&str, &str),
+    problem: &Problem,
+) {
+    let cause = Cause::Refused(caller.member.to_string());
+    let engine = &service.engine;
+    if engine
+        .record(cause, (operation, subject), "refused", problem)
+        .await
+    {
+        tracing::warn!(operation, subject, caller = %caller.member, %problem, "refused");
+    }
 }
 
 fn require(caller: &PeerIdentity, role: Role) -> Result<(), Refusal> {
@@ -111,18 +201,14 @@ fn require(caller: &PeerIdentity, role: Role) -> Result<(), Refusal> {
 /// Runs an operation and records a refusal with its reason.
 async fn recorded<T: Serialize>(
     service: &Service,
-    operation: &str,
-    subject: String,
+    caller: &PeerIdentity,
+    (operation, subject): (&str, String),
     result: Result<T, Problem>,
 ) -> Answer<T> {
     match result {
         Ok(answer) => Ok(Json(answer)),
         Err(problem) => {
-            tracing::warn!(operation, subject, %problem, "refused");
-            service
-                .engine
-                .record(operation, &subject, "refused", &problem)
-                .await;
+            record_refusal(service, caller, (operation, &subject), &problem).await;
             Err(Refusal(problem))
         }
     }
@@ -139,7 +225,7 @@ async fn prepare(
     let call: crate::wire::Prepare = take(&s, "prepare", &caller, Role::Coordinator, &body).await?;
     let subject = call.request.digest().to_string();
     let result = s.engine.prepare(call).await;
-    recorded(&s, "prepare", subject, result).await
+    recorded(&s, &caller, ("prepare", subject), result).await
 }
 
 async fn sign(
@@ -153,7 +239,7 @@ async fn sign(
     match &result {
         // No session ends here, so the engine has recorded nothing: a session replayed after a restart, or made up.
         Err(problem) if problem.code() == Some(ProblemCode::NotFound) => {
-            recorded(&s, "sign", session.to_string(), result).await
+            recorded(&s, &caller, ("sign", session.to_string()), result).await
         }
         _ => result.map(Json).map_err(Refusal),
     }
@@ -167,7 +253,7 @@ async fn stop(
     let call: crate::wire::Stop = take(&s, "stop", &caller, Role::Coordinator, &body).await?;
     let subject = call.request.digest().to_string();
     let result = s.engine.stop(call).await;
-    recorded(&s, "stop", subject, result).await
+    recorded(&s, &caller, ("stop", subject), result).await
 }
 
 async fn submit_bundle(
@@ -179,7 +265,7 @@ async fn submit_bundle(
         take(&s, "bundle", &caller, Role::Coordinator, &body).await?;
     let subject = call.bundle.digest().to_string();
     let result = s.chain.submit(s.engine.parts(), call).await;
-    recorded(&s, "bundle", subject, result).await
+    recorded(&s, &caller, ("bundle", subject), result).await
 }
 
 async fn bundles(State(s): Shared) -> Json<Bundles> {
@@ -195,7 +281,7 @@ async fn start_ceremony(
         take(&s, "ceremony", &caller, Role::Coordinator, &body).await?;
     let subject = call.order.digest().to_string();
     let result = s.ceremonies.start(call).await;
-    recorded(&s, "ceremony", subject, result).await
+    recorded(&s, &caller, ("ceremony", subject), result).await
 }
 
 async fn ceremony(State(s): Shared, Path(digest): Path<String>) -> Answer<CeremonyStatus> {
@@ -240,11 +326,17 @@ async fn presign(
     body: axum::body::Bytes,
 ) -> Answer<crate::wire::PresignAccepted> {
     let call: PresignInvitation = take(&s, "presign", &caller, Role::Node, &body).await?;
-    s.filler
-        .join(&caller.member, call)
-        .await
-        .map(Json)
-        .map_err(Refusal)
+    let result = s.filler.join(&caller.member, call).await;
+    match &result {
+        // Every day between honest nodes: no time for another presignature just now.
+        Err(problem) if problem.code() == Some(ProblemCode::Busy) => {
+            result.map(Json).map_err(Refusal)
+        }
+        _ => {
+            let subject = caller.member.to_string();
+            recorded(&s, &caller, ("presign", subject), result).await
+        }
+    }
 }
 
 async fn entries(
@@ -254,5 +346,6 @@ async fn entries(
 ) -> Answer<EntriesKnown> {
     let call: PushEntries = take(&s, "peer", &caller, Role::Node, &body).await?;
     let result = ledgers::take(s.engine.parts(), &caller.member, call).await;
-    recorded(&s, "peer", caller.member.to_string(), result).await
+    let subject = caller.member.to_string();
+    recorded(&s, &caller, ("peer", subject), result).await
 }

@@ -4,21 +4,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use countersign_policy::Envelope;
 
 use super::bundles::FollowedChain;
 use super::config::NodeConfig;
-use super::service::{Service, router};
+use super::service::{Intake, Service, router};
 use crate::ceremony::Ceremonies;
 use crate::clock::now;
 use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
-    ClientLimits, NodeClient, PeerLimits, PeerNetwork, Server, ServerLimits, TlsIdentity,
+    ClientLimits, NodeClient, PeerLimits, PeerNetwork, Refusals, Refused, Server, ServerLimits,
+    TlsIdentity,
 };
+use crate::process::forbid_core_dumps;
 use crate::session::{Engine, EngineParts, PoolFiller, ShareCache, ledgers};
-use crate::store::{OpenMode, PassphraseKek, Store, StoreOptions};
+use crate::store::{Cause, OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
 
 /// Why a node does not start. The text says what is wrong and what to do.
@@ -96,7 +99,13 @@ impl Node {
                 .await
                 .map_err(|e| failed("store")(&e))?;
         }
-        let peers = PeerNetwork::start(config.node.clone(), clients, PeerLimits::default());
+        let (refusals, refused) = Refusals::channel();
+        let peers = PeerNetwork::start_telling(
+            config.node.clone(),
+            clients,
+            PeerLimits::default(),
+            refusals.clone(),
+        );
         let r = config.resources;
         let workers = Workers::start(
             LaneLimits {
@@ -137,12 +146,15 @@ impl Node {
             ceremonies,
             filler,
             chain,
+            intake: Intake::default(),
         });
         let routes = router(Arc::clone(&service)).merge(peers.router());
-        let server = Server::bind(config.listen, &tls, bundle, routes, ServerLimits::default())
-            .await
-            .map_err(|e| failed("listening")(&e))?;
-        let tasks = background(&service);
+        let limits = ServerLimits::default();
+        let server =
+            Server::bind_telling(config.listen, &tls, bundle, routes, limits, refusals).await;
+        let server = server.map_err(|e| failed("listening")(&e))?;
+        let mut tasks = background(&service);
+        tasks.push(tokio::spawn(record_refusals(Arc::clone(&service), refused)));
         tracing::info!(node = %config.node, address = %server.local_address(), "the node is ready");
         Ok(Self {
             service,
@@ -273,11 +285,33 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     tasks
 }
 
+/// Records what the transport turned away. All strangers share one budget: they have no names.
+async fn record_refusals(service: Arc<Service>, mut refused: mpsc::Receiver<(Refused, u64)>) {
+    while let Some((refusal, lost)) = refused.recv().await {
+        let Refused {
+            caller,
+            operation,
+            subject,
+            mut problem,
+        } = refusal;
+        if lost > 0 {
+            problem.detail = format!("{} (and {lost} not recorded before it)", problem.detail);
+        }
+        let caller = caller.map_or_else(|| "strangers".to_owned(), |c| c.to_string());
+        let subject = (operation, subject.as_str());
+        let engine = &service.engine;
+        engine
+            .record(Cause::Refused(caller), subject, "refused", &problem)
+            .await;
+    }
+}
+
 /// Runs a node from its configuration file until the process is asked to stop (SIGTERM or SIGINT).
 ///
 /// # Errors
 /// [`StartError`] when it does not start.
 pub async fn run(config: &std::path::Path) -> Result<(), StartError> {
+    forbid_core_dumps().map_err(|e| failed("process")(&e))?;
     let config = NodeConfig::load(config).map_err(|e| failed("configuration")(&e))?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| failed("signals")(&e))?;

@@ -19,7 +19,7 @@ use crate::clock::now;
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
-use crate::store::{NewRecord, Store};
+use crate::store::{Cause, NewRecord, Store};
 use crate::threshold::{
     self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material,
     PartyIndex, PoolKey, PresignatureId, PresignaturePool, SigningContext, Workers,
@@ -235,22 +235,39 @@ impl Engine {
 
     async fn end_without_signature(&self, session: &Session, problem: &Problem) {
         let terms = session.spend().terms();
-        tracing::warn!(session = %terms.session, request = %terms.request, problem = %problem, culprits = ?problem.culprits, "session ended without a signature");
         let aborted = session
             .spend()
             .abort(&self.parts.store, &problem.kind, now())
             .await;
-        let outcome = match aborted {
-            Ok(true) => "aborted",
-            Ok(false) => "failed after release",
-            Err(_) => "store fault",
+        // Who authorized it can lead any number of sessions nowhere, but none to a release.
+        let coordinator = || {
+            let authorization = session.spend().admitted().authorization();
+            Cause::Refused(authorization.issuer().to_string())
         };
-        self.record("sign", &terms.session.to_string(), outcome, problem)
-            .await;
+        let (outcome, cause) = match aborted {
+            Ok(true) => ("aborted", coordinator()),
+            Ok(false) => ("failed after release", Cause::Happened),
+            Err(_) => ("store fault", Cause::Happened),
+        };
+        let subject = terms.session.to_string();
+        // A session that nobody keeps a record of, because its coordinator causes too many, fills no log either.
+        if self
+            .record(cause, ("sign", &subject), outcome, problem)
+            .await
+        {
+            tracing::warn!(session = %terms.session, request = %terms.request, problem = %problem, culprits = ?problem.culprits, "session ended without a signature");
+        }
     }
 
-    /// Puts a refusal or failure into the node's records; a store fault is logged by the store itself.
-    pub async fn record(&self, operation: &str, subject: &str, outcome: &str, problem: &Problem) {
+    /// Puts a refusal or failure into the node's records. False when its caller caused too many, and it was only counted.
+    /// A store fault is logged by the store itself.
+    pub async fn record(
+        &self,
+        cause: Cause,
+        (operation, subject): (&str, &str),
+        outcome: &str,
+        problem: &Problem,
+    ) -> bool {
         let code = problem.code().map_or("unknown", ProblemCode::code);
         let detail = format!("{}: {}", problem.title, problem.detail);
         let record = NewRecord {
@@ -259,8 +276,9 @@ impl Engine {
             subject: subject.to_owned(),
             outcome: format!("{outcome}/{code}"),
             detail,
+            cause,
         };
-        let _ = self.parts.store.record(record).await;
+        matches!(self.parts.store.record(record).await, Ok(Some(_)))
     }
 
     /// Never signs the request again, and says so durably.
@@ -297,9 +315,12 @@ impl Engine {
             .map_err(|e| store_fault(&e))?;
         if outcome == StopOutcome::Stopped {
             for session in self.table.of_request(&request.digest()) {
-                session.finish(Err(
-                    ProblemCode::StoppedRequest.problem("the request was stopped")
-                ));
+                let problem = ProblemCode::StoppedRequest.problem("the request was stopped");
+                // Nobody runs it any more; one that runs already finds the stop in the ledger.
+                if session.start() {
+                    self.end_without_signature(&session, &problem).await;
+                }
+                session.finish(Err(problem));
             }
         }
         let body = StopAck {
@@ -324,6 +345,8 @@ impl Engine {
 
     /// Aborts sessions whose authorization ended, and forgets those that ended long ago.
     pub async fn sweep(&self) {
+        // A store fault shows at the next thing that matters.
+        let _ = self.parts.store.summarise_records(now()).await;
         let skew = self.parts.bundle.current().skew_seconds();
         for session in self
             .table

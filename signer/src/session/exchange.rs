@@ -244,7 +244,16 @@ async fn take_confirm(
             known.sequence, stated.ledger_sequence
         )));
     }
-    if known.sequence == stated.ledger_sequence && known.head != stated.ledger_head {
+    let head = match known.sequence == stated.ledger_sequence {
+        true => Some(known.head),
+        // Its background push was faster than its confirm; the head it states must still be one that its ledger had.
+        false => parts
+            .store
+            .peer_head_at(peer, stated.ledger_sequence)
+            .await
+            .map_err(|e| store_fault(&e))?,
+    };
+    if head != Some(stated.ledger_head) {
         return Err(blame(format!(
             "{peer} states another ledger head than its entries give"
         )));

@@ -25,22 +25,37 @@ const PUSH_ENTRIES: usize = 500;
 
 /// The peers that told this process, since it started, how much of this node's ledger they hold.
 #[derive(Debug, Default)]
-pub struct Introduced(Mutex<BTreeSet<MemberId>>);
+pub struct Introduced {
+    peers: Mutex<BTreeSet<MemberId>>,
+    /// Peers that are being asked to prove a claim: one question at a time, however often they claim.
+    asked: Mutex<BTreeSet<MemberId>>,
+}
 
 impl Introduced {
     fn contains(&self, peer: &MemberId) -> bool {
-        let peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.contains(peer)
     }
 
     fn insert(&self, peer: &MemberId) {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.insert(peer.clone());
     }
 
     fn remove(&self, peer: &MemberId) {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.remove(peer);
+    }
+
+    /// True for one caller until [`Introduced::was_asked`].
+    fn ask(&self, peer: &MemberId) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(peer.clone())
+    }
+
+    fn was_asked(&self, peer: &MemberId) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.remove(peer);
     }
 }
 
@@ -220,11 +235,14 @@ pub async fn take(
 fn ask_for_proof(parts: &Arc<EngineParts>, peer: &MemberId, claimed: u64) -> Problem {
     parts.introduced.remove(peer);
     let (asking, member) = (Arc::clone(parts), peer.clone());
-    tokio::spawn(async move {
-        if let Err(error) = push(&asking, &member).await {
-            tracing::error!(peer = %member, error, "a peer claims to hold more of this node's ledger than this store");
-        }
-    });
+    if parts.introduced.ask(peer) {
+        tokio::spawn(async move {
+            if let Err(error) = push(&asking, &member).await {
+                tracing::error!(peer = %member, error, "a peer claims to hold more of this node's ledger than this store");
+            }
+            asking.introduced.was_asked(&member);
+        });
+    }
     ProblemCode::Internal.problem(format!(
         "{peer} claims to hold this node's ledger up to entry {claimed}, beyond its end: this store may be an old copy"
     ))

@@ -12,6 +12,7 @@ mod table;
 
 pub use engine::{Engine, EngineParts};
 pub(crate) use engine::{indexes, names};
+pub use exchange::ConfirmMessage;
 pub use ledgers::Introduced;
 pub use presign::PoolFiller;
 pub use shares::ShareCache;

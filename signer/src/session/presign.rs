@@ -4,7 +4,7 @@
 //! one more. The presignatures live in memory only (I10).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct PoolFiller {
     peers: Mutex<BTreeMap<MemberId, Hash>>,
     asked: Mutex<Option<Instant>>,
     loading: tokio::sync::Mutex<()>,
+    /// Whether auxiliary data is being loaded because a peer asked for it.
+    invited_load: AtomicBool,
 }
 
 /// Counts one running presignature; dropped at its end, however it ends.
@@ -67,6 +69,7 @@ impl PoolFiller {
             peers: Mutex::default(),
             asked: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
+            invited_load: AtomicBool::new(false),
         })
     }
 
@@ -208,12 +211,17 @@ impl PoolFiller {
             return Err(ProblemCode::Busy.problem("this node's pool is full"));
         }
         if self.engine.auxiliary(&invitation.auxiliary).is_none() {
-            let filler = Arc::clone(self);
-            tokio::spawn(async move {
-                if let Err(reason) = filler.auxiliary(&invitation.auxiliary).await {
-                    tracing::warn!(key = %invitation.key, %reason, "no auxiliary data for presignatures");
-                }
-            });
+            // One load at a time, however many invitations come meanwhile, whatever they name.
+            if !self.invited_load.swap(true, Ordering::AcqRel) {
+                let filler = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Err(reason) = filler.auxiliary(&invitation.auxiliary).await {
+                        let reason = crate::plain::plain(&reason);
+                        tracing::warn!(key = %invitation.key, %reason, "no auxiliary data for presignatures");
+                    }
+                    filler.invited_load.store(false, Ordering::Release);
+                });
+            }
             return Err(ProblemCode::Busy.problem("this node is loading its auxiliary data"));
         }
         let running = self

@@ -11,7 +11,7 @@ use super::ledger::{LedgerPosition, clipped};
 use super::rows::{self, Write};
 use super::secrets::PutRefusal;
 use super::writer::Query;
-use super::{OpError, Record, Store, StoreError};
+use super::{OpError, Store, StoreError};
 use crate::wire::CeremonyStep;
 
 /// Where a ceremony stands on this node.
@@ -42,24 +42,6 @@ pub struct KeyBan {
     /// What it did.
     pub evidence: String,
 }
-
-/// An operation or refusal to be recorded.
-#[derive(Debug, Clone)]
-pub struct NewRecord {
-    /// When.
-    pub at: Timestamp,
-    /// What was attempted; at most 64 bytes.
-    pub operation: String,
-    /// The subject; at most 256 bytes.
-    pub subject: String,
-    /// A stable code; at most 64 bytes.
-    pub outcome: String,
-    /// For people; at most 2,000 bytes.
-    pub detail: String,
-}
-
-/// The greatest number of records in one answer.
-const MAX_RECORDS: usize = 10_000;
 
 impl Store {
     /// Stores where a ceremony stands, replacing what was said before.
@@ -197,34 +179,6 @@ impl Store {
         stored.iter().map(|bytes| rows::decode(bytes)).collect()
     }
 
-    /// Records an operation or refusal; durable when this returns.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn record(&self, record: NewRecord) -> Result<u64, StoreError> {
-        self.durably(|state, writes| Ok(state.record(record, writes)))
-            .await
-    }
-
-    /// Records without waiting for the disk. Every later durable operation makes it durable too: recorded before a reservation
-    /// or a release is asked for, it is on disk when that is answered (I7).
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn note(&self, record: NewRecord) -> Result<u64, StoreError> {
-        self.lazily(|state, writes| Ok(state.record(record, writes)))
-            .await
-    }
-
-    /// The newest durable records, newest first, at most `limit` (and at most 10,000).
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.query(|reply| Query::Records(limit.min(MAX_RECORDS), reply))
-            .await
-    }
-
     /// An entry of a peer's ledger as it is stored durably: what to show a peer that lost it.
     ///
     /// # Errors
@@ -258,20 +212,5 @@ impl Store {
             })
             .await?;
         stored.iter().map(|bytes| rows::decode(bytes)).collect()
-    }
-}
-
-impl super::state::State {
-    fn record(&mut self, record: NewRecord, writes: &mut Vec<Write>) -> u64 {
-        self.records = self.records.saturating_add(1);
-        writes.push(Write::Record {
-            sequence: self.records,
-            at: record.at,
-            operation: clipped(record.operation, 64),
-            subject: clipped(record.subject, 256),
-            outcome: clipped(record.outcome, 64),
-            detail: clipped(record.detail, 2000),
-        });
-        self.records
     }
 }

@@ -8,6 +8,7 @@ use sqlx::{Row as _, SqliteConnection};
 use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
 use super::open::Identity;
+use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
 use super::state::{HeldSecret, Peer, State};
 use super::{StoreError, rows};
@@ -34,7 +35,7 @@ pub(super) async fn load(
         ceremonies: BTreeMap::new(),
         key_bans: BTreeMap::new(),
         bundles: Vec::new(),
-        records: 0,
+        records: RecordCounts::new(0, 0),
         fresh: Vec::new(),
         rolled_back: None,
     };
@@ -42,11 +43,12 @@ pub(super) async fn load(
     state.load_authors(db).await?;
     state.load_ledger(db).await?;
     state.load_material(db).await?;
-    let records: Option<i64> = sqlx::query_scalar("SELECT max(sequence) FROM records")
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
-    state.records = records.map_or(0, i64::unsigned_abs);
+    let (newest, refusals): (Option<i64>, i64) =
+        sqlx::query_as("SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records")
+            .fetch_one(&mut *db)
+            .await
+            .map_err(failed)?;
+    state.records = RecordCounts::new(newest.map_or(0, i64::unsigned_abs), refusals.unsigned_abs());
     Ok(state)
 }
 

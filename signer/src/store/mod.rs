@@ -11,6 +11,7 @@ mod kek;
 mod ledger;
 mod load;
 mod open;
+mod records;
 mod rows;
 mod seal;
 mod secrets;
@@ -20,13 +21,14 @@ mod tests;
 mod writer;
 
 pub use crate::wire::Record;
-pub use history::{CeremonyProgress, KeyBan, NewRecord};
+pub use history::{CeremonyProgress, KeyBan};
 pub use kek::{Argon2Cost, DataKey, KekError, KeyEncryptionKey, MIN_PASSPHRASE, PassphraseKek};
 pub use ledger::{
     AbortRefusal, Aborted, IngestRefusal, LedgerPosition, OwnEntryRefusal, PeerPosition,
     ReleaseRefusal, Released, ReserveRefusal, Reserved, SessionState, SessionStatus,
 };
 pub use open::{OpenError, OpenMode, StoreOptions};
+pub use records::{Cause, NewRecord, RECORD_BURST};
 pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
 pub use writer::LAZY_WRITE;
@@ -111,6 +113,7 @@ struct Shared {
     ops: mpsc::Sender<Op>,
     published: Arc<RwLock<Published>>,
     sealer: Sealer,
+    budgets: records::Budgets,
 }
 
 impl Store {
@@ -154,12 +157,15 @@ impl Store {
             ops,
             published,
             sealer: opened.sealer,
+            budgets: records::Budgets::default(),
         };
         Ok((writer, Arc::new(shared)))
     }
 
     /// Commits what waits, closes the file and frees it. Every later operation fails with [`StoreError::Closed`].
     pub async fn close(&self) {
+        // A store that failed cannot keep them.
+        let _ = self.summarise_all_records(crate::clock::now()).await;
         let (done, closed) = oneshot::channel();
         if self.send(Op::Close(done)).await.is_ok() {
             let _ = closed.await;
@@ -181,6 +187,10 @@ impl Store {
 
     fn sealer(&self) -> &Sealer {
         &self.shared.sealer
+    }
+
+    fn budgets(&self) -> &records::Budgets {
+        &self.shared.budgets
     }
 
     /// Decides in memory and answers after the commit of what it wrote, and of all that was written before.

@@ -95,7 +95,10 @@ pub enum OpenError {
 /// `CSGN`: tells our files from others.
 const APPLICATION_ID: i64 = 0x4353_474e;
 /// The migrations, in order. A landed one never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/signer/0001_store.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/signer/0001_store.sql"),
+    include_str!("../../../migrations/signer/0002_records.sql"),
+];
 
 /// An unlocked file.
 pub(super) struct Opened {

@@ -72,6 +72,11 @@ pub(super) enum Write {
         subject: String,
         outcome: String,
         detail: String,
+        kept: bool,
+    },
+    /// The oldest refusals go, as many as said.
+    ForgetRefusals {
+        oldest: u64,
     },
 }
 
@@ -141,7 +146,7 @@ impl Write {
         })
     }
 
-    /// Executes the statement; each must change exactly one row.
+    /// Executes the statement; each must change exactly one row, but for those that forget.
     pub async fn execute(&self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let query = match self {
             Self::Author { author, member } => {
@@ -217,20 +222,35 @@ impl Write {
                     .bind(digest.as_bytes().as_slice())
                     .bind(envelope.as_slice())
             }
-            Self::Record { sequence, at, operation, subject, outcome, detail } => sqlx::query(
-                "INSERT INTO records (sequence, at, operation, subject, outcome, detail) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
+            Self::Record { sequence, at, operation, subject, outcome, detail, kept } => sqlx::query(
+                "INSERT INTO records (sequence, at, operation, subject, outcome, detail, kept) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
             .bind(int(*sequence))
             .bind(at.as_millis())
             .bind(operation)
             .bind(subject)
             .bind(outcome)
-            .bind(detail),
+            .bind(detail)
+            .bind(kept),
+            Self::ForgetRefusals { oldest } => {
+                return forget_refusals(db, *oldest).await;
+            }
             _ => return Err(sqlx::Error::Protocol("a ledger row among material".to_owned())),
         };
         exactly_one(query.execute(db).await?.rows_affected())
     }
+}
+
+async fn forget_refusals(db: &mut SqliteConnection, oldest: u64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM records WHERE sequence IN \
+         (SELECT sequence FROM records WHERE kept = 0 ORDER BY sequence LIMIT $1)",
+    )
+    .bind(int(oldest))
+    .execute(db)
+    .await
+    .map(|_| ())
 }
 
 fn exactly_one(rows: u64) -> Result<(), sqlx::Error> {

@@ -9,6 +9,7 @@ use super::StoreError;
 use super::history::{CeremonyProgress, KeyBan};
 use super::ledger::index::{Author, Index};
 use super::ledger::{LedgerPosition, PeerPosition};
+use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
 
 /// How many own entries are kept in memory for peers that are nearly up to date.
@@ -31,8 +32,7 @@ pub(super) struct State {
     pub key_bans: BTreeMap<(KeyId, MemberId), KeyBan>,
     /// Digests of the bundles, by version.
     pub bundles: Vec<Hash>,
-    /// Sequence number of the newest record.
-    pub records: u64,
+    pub records: RecordCounts,
     /// Own entries made since the last commit.
     pub fresh: Vec<Envelope>,
     /// Our head and what somebody has of us beyond it.

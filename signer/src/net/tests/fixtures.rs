@@ -165,8 +165,13 @@ impl Deployment {
                 let seeded = format!("{text},seed={}", cluster.len());
                 seeded.parse::<FaultPlan>().unwrap()
             });
-            let network =
-                PeerNetwork::start_with(member(id), clients, options.limits.clone(), plan);
+            let network = PeerNetwork::start_with(
+                member(id),
+                clients,
+                options.limits.clone(),
+                crate::net::Refusals::default(),
+                plan,
+            );
             let server = Server::serve(
                 listener,
                 &identity,

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use countersign_policy::statement::{LedgerEvent, Reservation};
 use countersign_policy::{ExternalId, Hash, MemberId, Timestamp};
 
-use super::{SessionState, SessionStatus};
+use super::{MAX_ATTEMPTS, SessionState, SessionStatus};
 
 /// Whose entry: an index into the list of authors; 0 is this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,7 @@ struct Request {
     external: Hash,
     open: Option<Hash>,
     released: bool,
+    attempts: u16,
 }
 
 /// This node's sessions, and the claims of all authors.
@@ -68,6 +69,7 @@ pub(in crate::store) enum NoReserve {
     DigestsChanged,
     DigestReserved { digest: Hash, request: Hash },
     PresignatureBurnt,
+    TooManyAttempts,
     SessionOpen(Hash),
 }
 
@@ -121,6 +123,9 @@ impl Index {
             }
             if let Some(open) = request.open {
                 return Err(NoReserve::SessionOpen(open));
+            }
+            if request.attempts >= MAX_ATTEMPTS {
+                return Err(NoReserve::TooManyAttempts);
             }
         }
         for digest in &r.digests {
@@ -230,8 +235,10 @@ impl Index {
             external: external_key(r),
             open: None,
             released: false,
+            attempts: 0,
         });
         request.open = Some(r.session);
+        request.attempts = request.attempts.saturating_add(1);
         for digest in &r.digests {
             self.digests.entry(*digest).or_insert(r.request);
         }
@@ -323,4 +330,33 @@ fn external_id_key(initiator: &MemberId, external_id: &ExternalId) -> Hash {
 fn digests_key(digests: &[Hash]) -> Hash {
     let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
     Hash::derive("countersign/store/digests/v1", &parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::support::{at, reservation};
+
+    #[test]
+    fn one_request_cannot_fill_the_ledger_with_attempts() {
+        let mut index = Index::default();
+        let mut sequence = 0;
+        for attempt in 1..=u32::from(MAX_ATTEMPTS) {
+            let reservation = reservation("a", attempt);
+            let session = reservation.session;
+            index.check_reserve(&reservation).unwrap();
+            let aborted = LedgerEvent::Aborted {
+                session,
+                reason: String::new(),
+            };
+            for event in [LedgerEvent::Reserved(Box::new(reservation)), aborted] {
+                sequence += 1;
+                index.apply(Author::SELF, sequence, at(0), &event);
+            }
+        }
+        let more = reservation("a", u32::from(MAX_ATTEMPTS) + 1);
+        assert_eq!(index.check_reserve(&more), Err(NoReserve::TooManyAttempts));
+        // Another request is another budget.
+        index.check_reserve(&reservation("b", 1)).unwrap();
+    }
 }

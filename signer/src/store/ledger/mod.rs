@@ -108,6 +108,11 @@ pub enum ReserveRefusal {
     /// The presignature was bound to a digest before.
     #[error("the presignature is burnt")]
     PresignatureBurnt,
+    /// One request cannot fill the ledger.
+    #[error(
+        "the request was attempted {MAX_ATTEMPTS} times on this node; its initiator must sign a new one"
+    )]
+    TooManyAttempts,
     /// An earlier attempt is neither released nor aborted: abort it first, if its time is over.
     #[error("session {session} of the same request is still open")]
     SessionOpen {
@@ -174,6 +179,10 @@ pub type Reserved = Result<LedgerPosition, OpError<ReserveRefusal>>;
 pub type Released = Result<LedgerPosition, OpError<ReleaseRefusal>>;
 /// The ledger's answer to [`Store::abort`](super::Store::abort).
 pub type Aborted = Result<LedgerPosition, OpError<AbortRefusal>>;
+
+/// Reservations that one request can have on a node: a coordinator makes authorizations for free, and each costs every
+/// node two ledger entries for ever.
+pub(super) const MAX_ATTEMPTS: u16 = 1_000;
 
 fn by_peer(by: &Option<MemberId>) -> String {
     by.as_ref()

@@ -314,6 +314,7 @@ impl State {
                 ReserveRefusal::DigestReserved { digest, request }
             }
             NoReserve::PresignatureBurnt => ReserveRefusal::PresignatureBurnt,
+            NoReserve::TooManyAttempts => ReserveRefusal::TooManyAttempts,
             NoReserve::SessionOpen(session) => ReserveRefusal::SessionOpen { session },
         }
     }

@@ -129,6 +129,23 @@ impl Store {
         self.published(|p| p.peers.get(peer).copied().unwrap_or_default())
     }
 
+    /// The head of a peer's ledger when it ended at `sequence`, as far as it is known here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn peer_head_at(
+        &self,
+        peer: &MemberId,
+        sequence: u64,
+    ) -> Result<Option<Hash>, StoreError> {
+        let peer = peer.clone();
+        self.observe(move |state| match sequence {
+            0 => Some(LedgerPosition::EMPTY.head),
+            _ => state.peer(&peer)?.digest_at(sequence),
+        })
+        .await
+    }
+
     /// Whether a peer was caught signing two histories.
     ///
     /// # Errors

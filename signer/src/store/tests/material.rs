@@ -5,7 +5,9 @@ use countersign_policy::{KeyId, Protocol, PublicKey, bundle::Environment};
 use zeroize::Zeroizing;
 
 use super::support::*;
-use crate::store::{CeremonyProgress, NewRecord, PutRefusal, SecretKind, ShareRecord};
+use crate::store::{
+    Cause, CeremonyProgress, NewRecord, PutRefusal, RECORD_BURST, SecretKind, ShareRecord,
+};
 use crate::wire::CeremonyStep;
 
 pub fn share_record(key: &str, generation: u32) -> ShareRecord {
@@ -228,20 +230,114 @@ async fn records_are_numbered_bounded_and_newest_first() {
         subject: hash("request").to_hex(),
         outcome: outcome.into(),
         detail: "d".repeat(5000),
+        cause: Cause::Happened,
     };
     assert_eq!(store.note(new("refused/policy")).await.unwrap(), 1);
     // Whoever waits for a reservation waits for the note before it as well.
     store.reserve(reservation("a", 1), at(0)).await.unwrap();
     let kept = store.records(10).await.unwrap();
     assert_eq!((kept.len(), kept[0].detail.len()), (1, 2000));
-    assert_eq!(store.record(new("signed")).await.unwrap(), 2);
+    assert_eq!(store.record(new("signed")).await.unwrap(), Some(2));
     store.close().await;
     let store = open(folder.path(), "node-1").await;
-    assert_eq!(store.record(new("again")).await.unwrap(), 3);
+    assert_eq!(store.record(new("again")).await.unwrap(), Some(3));
     let newest = store.records(2).await.unwrap();
     let outcomes: Vec<_> = newest
         .iter()
         .map(|r| (r.sequence, r.outcome.as_str()))
         .collect();
     assert_eq!(outcomes, [(3, "again"), (2, "signed")]);
+}
+
+fn refusal(caller: &str, seconds: u64) -> NewRecord {
+    NewRecord {
+        at: at(seconds),
+        operation: "prepare".into(),
+        subject: caller.into(),
+        outcome: "refused/policy".into(),
+        detail: "a refusal".into(),
+        cause: Cause::Refused(caller.into()),
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_counted_and_hides_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    let flood = RECORD_BURST + 1_000;
+    let mut made = 0;
+    for _ in 0..flood {
+        made += u32::from(store.record(refusal("stolen", 0)).await.unwrap().is_some());
+    }
+    assert_eq!(made, RECORD_BURST);
+    // Whoever else is refused, and whatever happens, is recorded as if there were no flood.
+    let other = store.record(refusal("other", 0)).await.unwrap();
+    assert_eq!(other, Some(u64::from(RECORD_BURST) + 1));
+    let happened = NewRecord {
+        outcome: "failed after release/protocol".into(),
+        cause: Cause::Happened,
+        ..refusal("stolen", 0)
+    };
+    for _ in 0..20 {
+        assert!(store.record(happened.clone()).await.unwrap().is_some());
+    }
+    // Nothing is due before the caller has earned a record; then one summary counts all that was left out.
+    store.summarise_records(at(9)).await.unwrap();
+    store.summarise_records(at(10)).await.unwrap();
+    store.summarise_records(at(10)).await.unwrap();
+    assert_eq!(store.record(refusal("stolen", 19)).await.unwrap(), None);
+    store.record(refusal("stolen", 20)).await.unwrap().unwrap();
+    let records = store.records(10_000).await.unwrap();
+    let summaries: Vec<&str> = records
+        .iter()
+        .rev()
+        .filter(|r| r.operation == "records" && r.subject == "stolen")
+        .map(|r| r.detail.split(" more ").next().unwrap())
+        .collect();
+    assert_eq!(summaries, ["1000", "1"]);
+    assert_eq!(records.len(), 500 + 1 + 20 + 2 + 1);
+}
+
+#[tokio::test]
+async fn what_was_only_counted_is_told_before_the_store_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    for _ in 0..RECORD_BURST + 7 {
+        store.record(refusal("stolen", 0)).await.unwrap();
+    }
+    store.close().await;
+    let store = open(folder.path(), "node-1").await;
+    let newest = store.records(1).await.unwrap().remove(0);
+    assert_eq!(newest.operation, "records");
+    assert!(newest.detail.starts_with("7 more refusals of stolen"));
+}
+
+#[tokio::test]
+async fn the_oldest_refusals_go_and_what_happened_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    store.keep_refusals(1_200).await;
+    let happened = NewRecord {
+        outcome: "failed after release/protocol".into(),
+        cause: Cause::Happened,
+        ..refusal("a", 0)
+    };
+    store.note(happened).await.unwrap();
+    for number in 0..1_201 {
+        store.note(refusal(&format!("c{number}"), 0)).await.unwrap();
+    }
+    store.close().await;
+    // The count is taken from the file again.
+    let store = open(folder.path(), "node-1").await;
+    let records = store.records(10_000).await.unwrap();
+    assert_eq!(records.len(), 1 + 201);
+    assert_eq!(records.last().unwrap().sequence, 1);
+    assert_eq!(records[0].subject, "c1200");
+    store.keep_refusals(201).await;
+    store.note(refusal("one-more", 0)).await.unwrap();
+    store.close().await;
+    let store = open(folder.path(), "node-1").await;
+    let left = store.records(10).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].outcome, "failed after release/protocol");
 }

@@ -1,6 +1,6 @@
 //! The store against real files.
 
-mod support;
+pub(super) mod support;
 
 mod crash;
 mod ledger;

@@ -113,6 +113,7 @@ fn note(operation: &str) -> crate::store::NewRecord {
         subject: String::new(),
         outcome: String::new(),
         detail: String::new(),
+        cause: crate::store::Cause::Happened,
     }
 }
 
