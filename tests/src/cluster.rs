@@ -14,7 +14,7 @@ use countersign_policy::statement::{
     Authorization, CeremonyTranscript, KeyCeremony, Receipt, Verified,
 };
 use countersign_policy::testing::{COORDINATOR, TestDeployment, member};
-use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature};
+use countersign_policy::{Envelope, Hash, IdentityKey, KeyId, MemberId, Protocol, Signature};
 use countersign_signer::clock::now;
 use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::net::{
@@ -155,9 +155,13 @@ impl Cluster {
 
     /// A TLS identity of `id` from the right authority, whose voucher is signed with the statement key of `signer`.
     pub fn tls_vouched_by(&self, id: &str, signer: &str) -> TlsIdentity {
+        self.issue(id, self.deployment.identity(signer))
+    }
+
+    fn issue(&self, id: &str, identity: &IdentityKey) -> TlsIdentity {
         let request = CertificateRequest {
             member: &member(id),
-            identity: self.deployment.identity(signer),
+            identity,
             genesis: self.deployment.genesis_hash(),
             names: &[],
             now: now(),
@@ -170,6 +174,11 @@ impl Cluster {
             self.authority.certificate_pem(),
         )
         .expect("a TLS identity")
+    }
+
+    /// A TLS identity from the right authority for somebody whom the bundle does not name, vouched for with `key`.
+    pub fn tls_of_a_stranger(&self, id: &str, key: &IdentityKey) -> TlsIdentity {
+        self.issue(id, key)
     }
 
     /// A client to a node with another identity than the coordinator's.

@@ -1,11 +1,22 @@
 //! The fuzz bodies as bounded property tests, for everywhere that has no libFuzzer.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use countersign_tests::fuzz_bodies::{
-    decode_evm, decode_frames, decode_solana, decode_tron, judge_bundle, mutate_statement,
-    mutate_transaction, read_envelope, read_names, read_statement,
+    MESSAGES, answer_key_generation, decode_evm, decode_frames, decode_solana, decode_tron,
+    judge_bundle, mutate_certificate, mutate_statement, mutate_transaction, read_configuration,
+    read_envelope, read_message, read_names, read_share, read_statement,
 };
 use proptest::prelude::*;
+
+/// The sample configurations of node and coordinator.
+const CONFIGURATIONS: [&[u8]; 2] = [
+    include_bytes!("../../deploy/signer.toml"),
+    include_bytes!("../../deploy/coordinator.toml"),
+];
 
 fn bytes(longest: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..longest)
@@ -83,4 +94,91 @@ proptest! {
         }).collect();
         judge_bundle(&edits);
     }
+}
+
+/// JSON that is often a message: honest ones with values exchanged.
+fn message() -> impl Strategy<Value = String> {
+    let hash = format!("\"{}\"", "ab".repeat(32));
+    let envelope = "{\"payloadType\":\"a\",\"payload\":\"e30=\",\"signatures\":[]}".to_owned();
+    let scalars = vec![
+        "null".to_owned(),
+        "0".to_owned(),
+        "18446744073709551616".to_owned(),
+        "\"node-1\"".to_owned(),
+        "\"m/0/7\"".to_owned(),
+        "\"\\n\\u001b[2J\"".to_owned(),
+        "[]".to_owned(),
+        hash,
+        envelope,
+    ];
+    let fields = "(authorization|request|approvals|session|receipts|cancel|bundle|transcripts|order|nonce|key|path|signers|auxiliary|process|entries|known|head|beyond|receipt|ack|type|title|status|detail|confirm|step|version|records|items)";
+    let field = (fields, prop::sample::select(scalars)).prop_map(|(n, v)| format!("\"{n}\":{v}"));
+    prop::collection::vec(field, 0..7).prop_map(|fields| format!("{{{}}}", fields.join(",")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn messages(choice in 0..MESSAGES.len(), json in message()) {
+        let choice = u8::try_from(choice).unwrap_or(0);
+        read_message(&[&[choice], json.as_bytes()].concat());
+    }
+
+    #[test]
+    fn bytes_as_messages(input in bytes(60)) {
+        read_message(&input);
+    }
+
+    #[test]
+    fn configurations(choice in 0..2u8, text in "((node|listen|database|data_dir|peers|[a-z_]{1,9}) ?= ?(\"[ -~]{0,9}\"|[0-9]{1,20}|\\[\\]|\\{\\})\n|\\[[a-z]{1,9}\\]\n){0,8}") {
+        read_configuration(&[&[choice], text.as_bytes()].concat());
+    }
+
+    #[test]
+    fn edited_configurations(choice in 0..2usize, at in any::<prop::sample::Index>(), to in "[ -~]{0,3}") {
+        let sample = CONFIGURATIONS[choice];
+        let at = at.index(sample.len());
+        let edited = [&sample[..at], to.as_bytes(), &sample[at + to.len().min(sample.len() - at)..]].concat();
+        read_configuration(&[&[u8::try_from(choice).unwrap_or(0)], edited.as_slice()].concat());
+    }
+
+    #[test]
+    fn edited_certificates(edits in prop::collection::vec((0..1_400u16, any::<u8>()), 0..3)) {
+        mutate_certificate(&edits.into_iter().flat_map(edit).collect::<Vec<u8>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn edited_shares(choice in 0..3u8, edits in prop::collection::vec((any::<u16>(), any::<u8>()), 0..3)) {
+        let edits: Vec<u8> = edits.into_iter().flat_map(|(at, to)| edit((at % 2_048, to))).collect();
+        read_share(&[&[0x80 | choice], edits.as_slice()].concat());
+    }
+
+    #[test]
+    fn bytes_as_shares(input in bytes(300)) {
+        read_share(&input);
+    }
+
+    #[test]
+    fn hostile_key_generations(choice in 0..3u8, messages in bytes(300)) {
+        answer_key_generation(&[&[choice], messages.as_slice()].concat());
+    }
+}
+
+/// The honest inputs of the bodies that have one are accepted: else they could refuse everything and prove nothing.
+#[test]
+fn honest_inputs_are_accepted() {
+    mutate_certificate(&[]);
+    for choice in 0x80..0x83 {
+        read_share(&[choice]);
+    }
+}
+
+fn edit((at, to): (u16, u8)) -> [u8; 3] {
+    let [high, low] = at.to_be_bytes();
+    [high, low, to]
 }

@@ -138,7 +138,7 @@ pub fn judge_bundle(input: &[u8]) {
 }
 
 /// Three bytes an edit: a position and what stands there from then on.
-fn edited(original: &[u8], edits: &[u8]) -> Vec<u8> {
+pub(super) fn edited(original: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut bytes = original.to_vec();
     for edit in edits.chunks_exact(3) {
         let at = usize::from(u16::from_be_bytes([edit[0], edit[1]]));

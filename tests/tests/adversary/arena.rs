@@ -1,6 +1,6 @@
 //! A cluster under attack, and what every attack must end in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_policy::statement::{
     Authorization, Body, Receipt, SessionTerms, SignRequest, Verified,
@@ -20,7 +20,7 @@ pub const CALL: Duration = Duration::from_secs(30);
 /// The cluster, the attacks made on it so far, and a counter that makes every payment another one.
 pub struct Arena {
     pub cluster: Cluster,
-    payments: u64,
+    pub payments: u64,
     attacks: usize,
     refused: usize,
 }
@@ -67,6 +67,11 @@ impl Arena {
 
     /// A request body for a transaction on Ethereum, its intent stated as decoded.
     pub fn body_of(&mut self, transaction: Vec<u8>) -> SignRequest {
+        self.body_on(Network::ETHEREUM, transaction)
+    }
+
+    /// The same on another network.
+    pub fn body_on(&mut self, network: Network, transaction: Vec<u8>) -> SignRequest {
         self.payments += 1;
         self.cluster.deployment.set_now(now());
         let active = self.cluster.active().clone();
@@ -77,13 +82,10 @@ impl Arena {
             .find(|w| w.id.as_str() == WALLET)
             .unwrap()
             .clone();
-        let mut body = self.cluster.deployment.sign_request(
-            "x",
-            &wallet,
-            &wallet.path,
-            Network::ETHEREUM,
-            transaction,
-        );
+        let mut body =
+            self.cluster
+                .deployment
+                .sign_request("x", &wallet, &wallet.path, network, transaction);
         body.external_id = ExternalId::new(format!("payment-{}", self.payments)).unwrap();
         body
     }
@@ -237,12 +239,54 @@ impl Arena {
         problem
     }
 
-    /// An attack whose end is no record of a refusal: it does not get past the transport, or a statement answers it.
-    pub fn ends_elsewhere(&mut self, attack: &str, by: &str, ended: bool) {
+    /// The newest record of a node before an attack: see [`Arena::turned_away`].
+    pub async fn mark(&self, node: &MemberId) -> u64 {
+        let records = self.cluster.records(node).await.records;
+        records.first().map_or(0, |r| r.sequence)
+    }
+
+    /// An attack that does not get past the transport (`ended` says so), and of which the node makes a record after `mark`.
+    pub async fn turned_away(
+        &mut self,
+        attack: &str,
+        (node, mark): (&MemberId, u64),
+        (operation, subject): (&str, &str),
+        ended: bool,
+        (code, words): (ProblemCode, &str),
+    ) {
         self.attacks += 1;
-        assert!(ended, "{attack} was not stopped by {by}");
+        assert!(ended, "{attack} was not stopped by the transport of {node}");
+        let suffix = format!("/{}", code.code());
+        let until = Instant::now() + CALL;
+        loop {
+            let records = self.cluster.records(node).await.records;
+            let recorded = records.iter().any(|r| {
+                r.sequence > mark
+                    && r.operation == operation
+                    && r.subject == subject
+                    && r.outcome.ends_with(&suffix)
+                    && r.detail.contains(words)
+            });
+            if recorded {
+                break;
+            }
+            let newest = &records[..records.len().min(3)];
+            assert!(
+                Instant::now() < until,
+                "{attack}: not in the records of {node}: {newest:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         self.refused += 1;
-        println!("{attack} refused by {by}");
+        println!("{attack} turned away by {node}: {}", code.code());
+    }
+
+    /// An attack that a signed statement of the node answers, and nothing else.
+    pub fn answered(&mut self, attack: &str, by: &str, ended: bool) {
+        self.attacks += 1;
+        assert!(ended, "{attack} was not answered by {by}");
+        self.refused += 1;
+        println!("{attack} answered by {by}");
     }
 
     /// An honest payment is signed still: what was refused was refused for the attack, and did no lasting harm.

@@ -191,6 +191,18 @@ async fn chain(arena: &mut Arena) {
         "not an acceptable",
     )
     .await;
+    // Enough signatures, one of them by somebody whom the bundle does not name.
+    let mut outsider = greedy(arena, AUTHOR, &APPROVERS[..1], |_| {});
+    outsider
+        .add_signature("approver-9", &IdentityKey::from_seed(&[9; 32]))
+        .unwrap();
+    bundle_is_refused(
+        arena,
+        "bundle approved by a stranger",
+        (&outsider, &[]),
+        "not an acceptable",
+    )
+    .await;
 }
 
 /// A quorum that was lied to pins a key that the nodes did not make, or did not all make.

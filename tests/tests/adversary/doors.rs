@@ -3,13 +3,13 @@
 use countersign_policy::testing::{
     APPROVERS, AUDITOR, COORDINATOR, OFFICER, OPERATOR, OTHER_COORDINATOR, PAYMENTS,
 };
-use countersign_policy::{Hash, MemberId};
+use countersign_policy::{Hash, IdentityKey, MemberId};
 use countersign_signer::clock::now;
 use countersign_signer::net::{
-    CallError, CertificateAuthority, CertificateRequest, Frame, FrameKind, NodeClient, TlsIdentity,
-    Verdict, decode_verdicts, encode_batch,
+    CallError, CertificateAuthority, CertificateRequest, Frame, FrameKind, MAX_BATCH_BYTES,
+    NodeClient, TlsIdentity, Verdict, decode_verdicts, encode_batch,
 };
-use countersign_signer::wire::{NodeStatus, Problem, ProblemCode, path};
+use countersign_signer::wire::{NodeStatus, ProblemCode, path};
 use serde_json::{Value, json};
 
 use crate::arena::{Arena, CALL};
@@ -24,17 +24,24 @@ async fn nobody_gets_in_at_another_ones_door() {
     arena.finish();
 }
 
-async fn is_a_stranger(arena: &mut Arena, attack: &str, client: NodeClient) {
+async fn is_a_stranger(arena: &mut Arena, attack: &str, client: NodeClient, words: &str) {
+    let node = arena.node(1);
+    let mark = arena.mark(&node).await;
     let answer: Result<NodeStatus, CallError> = client.get_json(path::STATUS, CALL).await;
     let dropped = matches!(answer, Err(CallError::Unreachable { .. }));
-    arena.ends_elsewhere(attack, "the TLS handshake", dropped);
+    let place = ("connection", "127.0.0.1");
+    let expected = (ProblemCode::Forbidden, words);
+    arena
+        .turned_away(attack, (&node, mark), place, dropped, expected)
+        .await;
 }
 
 async fn certificates(arena: &mut Arena) {
     let node = arena.node(1);
     for id in [PAYMENTS, OFFICER, OPERATOR, AUDITOR, APPROVERS[0]] {
         let client = arena.cluster.client_as(id, &node);
-        is_a_stranger(arena, &format!("certificate of {id}"), client).await;
+        let words = "is neither node nor coordinator";
+        is_a_stranger(arena, &format!("certificate of {id}"), client, words).await;
     }
     for (id, signer) in [
         (COORDINATOR, OFFICER),
@@ -44,7 +51,7 @@ async fn certificates(arena: &mut Arena) {
         let tls = arena.cluster.tls_vouched_by(id, signer);
         let client = arena.cluster.client_with(&tls, &node);
         let attack = format!("certificate of {id} vouched for by {signer}");
-        is_a_stranger(arena, &attack, client).await;
+        is_a_stranger(arena, &attack, client, "voucher").await;
     }
     // Its own authority, with the coordinator's own statement key: the right word from the wrong house.
     let authority = CertificateAuthority::create("another authority", now(), 30).unwrap();
@@ -58,9 +65,26 @@ async fn certificates(arena: &mut Arena) {
         valid_days: 30,
     };
     let pair = authority.issue(&request).unwrap();
-    let tls = TlsIdentity::from_pem(&pair.cert_pem, &pair.key_pem, authority.certificate_pem());
+    // It believes the node, so that it is the node who refuses.
+    let trusted = arena.cluster.node_folder(&node).join("ca.crt");
+    let trusted = std::fs::read_to_string(trusted).unwrap();
+    let tls = TlsIdentity::from_pem(&pair.cert_pem, &pair.key_pem, &trusted);
     let client = arena.cluster.client_with(&tls.unwrap(), &node);
-    is_a_stranger(arena, "certificate of another authority", client).await;
+    is_a_stranger(
+        arena,
+        "certificate of another authority",
+        client,
+        "certificate",
+    )
+    .await;
+    // The right authority, for somebody whom the bundle does not name.
+    let key = IdentityKey::from_seed(&[9; 32]);
+    for id in ["node-9", "coordinator-9"] {
+        let tls = arena.cluster.tls_of_a_stranger(id, &key);
+        let client = arena.cluster.client_with(&tls, &node);
+        let attack = format!("certificate of {id}, whom nobody knows");
+        is_a_stranger(arena, &attack, client, "is not a member").await;
+    }
 }
 
 async fn is_turned_away(
@@ -178,18 +202,23 @@ async fn bodies(arena: &mut Arena) {
         let expected = (attack, ProblemCode::Malformed);
         is_turned_away(arena, (OTHER_COORDINATOR, &node), door, body, expected).await;
     }
-    // Over the limit: cut off while it is read.
+    // Over the limit: not even read.
     let client = arena.cluster.client_as(OTHER_COORDINATOR, &node);
-    for at in [
-        path::PREPARE,
-        path::SIGN,
-        path::STOP,
-        path::BUNDLES,
-        path::CEREMONIES,
+    for (operation, at) in [
+        ("prepare", path::PREPARE),
+        ("sign", path::SIGN),
+        ("stop", path::STOP),
+        ("bundle", path::BUNDLES),
+        ("ceremony", path::CEREMONIES),
     ] {
+        let mark = arena.mark(&node).await;
         let answer = client.post_bytes(at, vec![b' '; (4 << 20) + 1], CALL).await;
         let attack = format!("5 MiB for {at}");
-        arena.ends_elsewhere(&attack, "the body limit", answer.is_err());
+        let place = (operation, OTHER_COORDINATOR);
+        let expected = (ProblemCode::Malformed, "exceeds 4194304 bytes");
+        arena
+            .turned_away(&attack, (&node, mark), place, answer.is_err(), expected)
+            .await;
     }
 }
 
@@ -207,32 +236,62 @@ async fn frames(arena: &mut Arena) {
     let batch = |frame: &Frame| encode_batch([frame].into_iter()).unwrap();
     let coordinator = arena.cluster.client_as(COORDINATOR, &node);
     let own = batch(&frame(COORDINATOR, &node));
+    let mark = arena.mark(&node).await;
     let answer = coordinator.post_bytes(path::FRAMES, own, CALL).await;
-    let forbidden = |answer: &Result<axum::body::Bytes, CallError>| {
-        let code = |p: &Problem| p.code() == Some(ProblemCode::Forbidden);
-        matches!(answer, Err(CallError::Problem(p)) if code(p))
+    let code = |answer: &Result<axum::body::Bytes, CallError>| match answer {
+        Err(CallError::Problem(problem)) => problem.code(),
+        _ => None,
     };
-    arena.ends_elsewhere(
-        "frames by a coordinator",
-        "the peer network",
-        forbidden(&answer),
-    );
+    let forbidden = code(&answer) == Some(ProblemCode::Forbidden);
+    let place = ("frames", COORDINATOR);
+    let expected = (ProblemCode::Forbidden, "is not a peer");
+    arena
+        .turned_away(
+            "frames by a coordinator",
+            (&node, mark),
+            place,
+            forbidden,
+            expected,
+        )
+        .await;
 
     let peer = arena.cluster.client_as("node-2", &node);
     let another = arena.node(3);
-    for (attack, frame) in [
-        ("frame in another node's name", frame("node-3", &node)),
-        ("frame for another node", frame("node-2", &another)),
+    let place = ("frames", "node-2");
+    for (attack, frame, words) in [
+        (
+            "frame in another node's name",
+            frame("node-3", &node),
+            "from node-3 to node-1",
+        ),
+        (
+            "frame for another node",
+            frame("node-2", &another),
+            "from node-2 to node-3",
+        ),
     ] {
+        let mark = arena.mark(&node).await;
         let answer = peer.post_bytes(path::FRAMES, batch(&frame), CALL).await;
         let verdicts = decode_verdicts(&answer.unwrap()).unwrap();
         let dropped = verdicts == [Verdict::Dropped];
-        arena.ends_elsewhere(attack, "the peer network", dropped);
+        let expected = (ProblemCode::Forbidden, words);
+        arena
+            .turned_away(attack, (&node, mark), place, dropped, expected)
+            .await;
     }
-    let answer = peer
-        .post_bytes(path::FRAMES, b"CSF1 and so on".to_vec(), CALL)
-        .await;
-    let malformed = crate::arena::problem("garbage instead of frames", answer);
-    let ended = malformed.code() == Some(ProblemCode::Malformed);
-    arena.ends_elsewhere("garbage instead of frames", "the peer network", ended);
+    for (attack, garbage, words) in [
+        ("garbage instead of frames", b"CSF1 and so on".to_vec(), ""),
+        (
+            "more frames than a batch has bytes for",
+            vec![0; MAX_BATCH_BYTES + 1],
+            "exceeds",
+        ),
+    ] {
+        let mark = arena.mark(&node).await;
+        let answer = peer.post_bytes(path::FRAMES, garbage, CALL).await;
+        let expected = (ProblemCode::Malformed, words);
+        arena
+            .turned_away(attack, (&node, mark), place, answer.is_err(), expected)
+            .await;
+    }
 }

@@ -2,7 +2,8 @@
 
 use countersign_policy::testing::{OFFICER, PAYMENTS};
 use countersign_policy::{Envelope, Hash};
-use countersign_signer::wire::ProblemCode;
+use countersign_signer::net::CallError;
+use countersign_signer::wire::{Prepare, ProblemCode};
 
 use crate::arena::{Arena, OpenSession, session_id, tampered};
 
@@ -188,6 +189,55 @@ async fn signers_that_were_split_notice() {
     two_transactions_under_one_external_id(&mut arena).await;
     two_receipts_of_a_lying_node(&mut arena).await;
     arena.an_honest_payment_is_signed().await;
+    arena.finish();
+}
+
+/// Two sessions of one request at two sets of nodes: the node in both lets only one of them be released.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_sessions_at_two_signer_sets_one_is_released() {
+    let mut arena = Arena::with_dkls23().await;
+    let (one, two, three) = (arena.node(1), arena.node(2), arena.node(3));
+    let request = arena.payment();
+    let first = arena.authorize(&request);
+    let first = arena.session_of(request.clone(), first).await;
+    // Beside the first, as the same attempt: node 2 has one session open.
+    let set = [two.clone(), three.clone()];
+    let beside = arena.cluster.authorize_with(&request, &set, 1, |a| {
+        a.nonce = Hash::sha256(b"beside");
+    });
+    let call = Prepare {
+        authorization: beside,
+        request: request.clone(),
+        approvals: Vec::new(),
+    };
+    let expected = (ProblemCode::Busy, "still open");
+    arena
+        .prepare_at_is_refused("second signer set beside the first", &two, &call, expected)
+        .await;
+    // As a later attempt: node 2 gives the first up for ever before it answers.
+    let later = arena.cluster.authorize(&request, &set, 2);
+    let mut receipts = Vec::new();
+    for node in &set {
+        receipts.push(arena.cluster.prepare(node, &later, &request).await.unwrap());
+    }
+    let (left, right) = tokio::join!(
+        arena.cluster.sign_at(&one, first.id, &first.receipts),
+        arena.cluster.sign_at(&two, first.id, &first.receipts)
+    );
+    let subject = first.id.to_string();
+    for (node, answer) in [(&one, left), (&two, right)] {
+        let attack = format!("first session after the second, at {node}");
+        let code = match &answer {
+            Err(CallError::Problem(problem)) => problem.code().unwrap(),
+            other => panic!("{attack}: answered with {other:?}"),
+        };
+        arena
+            .refused(&attack, node, ("sign", &subject), answer, (code, ""))
+            .await;
+    }
+    for answer in arena.cluster.sign_with(&receipts, &set).await {
+        answer.expect("the second session is released");
+    }
     arena.finish();
 }
 

@@ -2,12 +2,12 @@
 
 use countersign_policy::statement::{SignRequest, TransactionHex};
 use countersign_policy::testing::transaction::{
-    EXCHANGE, STRANGER, ether, evm_call, usdt_approve, usdt_erc20,
+    EXCHANGE, STRANGER, Tron, ether, evm_call, usdt_approve, usdt_erc20,
 };
 use countersign_policy::testing::{
     COORDINATOR, OFFICER, OTHER_PAYMENTS, PAYMENTS, key_id, wallet_id,
 };
-use countersign_policy::{Amount, Envelope, Hash, IdentityKey};
+use countersign_policy::{Amount, Envelope, Hash, IdentityKey, Network};
 use countersign_signer::clock::now;
 use countersign_signer::wire::ProblemCode;
 
@@ -240,6 +240,8 @@ async fn a_request_that_policy_does_not_allow_is_refused_whatever_the_coordinato
             .await;
     }
     forbidden_transactions(&mut arena).await;
+    fees(&mut arena).await;
+    tron(&mut arena).await;
     wrong_times(&mut arena).await;
     arena.finish();
 }
@@ -277,6 +279,96 @@ async fn forbidden_transactions(arena: &mut Arena) {
         let request = arena.signed(PAYMENTS, body);
         let authorization = arena.authorize(&request);
         let expected = (ProblemCode::Policy, words);
+        arena
+            .prepare_is_refused(attack, &authorization, &request, expected)
+            .await;
+    }
+}
+
+/// Paying miners is paying: a fee is a way to move money out.
+async fn fees(arena: &mut Arena) {
+    // 30 gwei of `max_fee_per_gas` in the honest transaction.
+    let gwei_30 = [0x85, 0x06, 0xfc, 0x23, 0xac, 0x00];
+    for (attack, price, expected) in [
+        (
+            "fee above the cap",
+            [0x85, 0x7f, 0xff, 0xff, 0xff, 0xff],
+            (ProblemCode::Policy, "the cap is"),
+        ),
+        (
+            "gas at a thousand gwei",
+            [0x85, 0xff, 0xff, 0xff, 0xff, 0xff],
+            (ProblemCode::Policy, "the cap is"),
+        ),
+    ] {
+        let honest = usdt_erc20(&EXCHANGE, 1_000_000, 910);
+        let at = honest.windows(6).position(|w| w == gwei_30).unwrap();
+        let changed = [&honest[..at], &price, &honest[at + 6..]].concat();
+        let body = arena.body_of(changed);
+        let request = arena.signed(PAYMENTS, body);
+        let authorization = arena.authorize(&request);
+        arena
+            .prepare_is_refused(attack, &authorization, &request, expected)
+            .await;
+    }
+}
+
+/// The caps on Tron's `fee_limit` and lifetime: the chain's own in the decoder, the deployment's in policy.
+async fn tron(arena: &mut Arena) {
+    use ProblemCode::{Policy, Transaction};
+    let owner = {
+        let key = &arena.cluster.active().content().keys[0];
+        key.group_key.address(&Network::TRON).unwrap()
+    };
+    let tron = |change: &dyn Fn(&mut Tron)| {
+        let mut tron = Tron::at(now());
+        tron.owner = owner.as_bytes().try_into().unwrap();
+        change(&mut tron);
+        tron.usdt_trc20(&EXCHANGE, 1_000_000)
+    };
+    type Change<'a> = &'a dyn Fn(&mut Tron);
+    let cases: [(&str, Change<'_>, (ProblemCode, &str)); 5] = [
+        (
+            "Tron fee limit above the cap",
+            &|t| t.fee_limit = 200_000_000,
+            (Policy, "the cap is"),
+        ),
+        (
+            "Tron fee limit above the chain's own",
+            &|t| t.fee_limit = 15_000_000_001,
+            (Transaction, "refused"),
+        ),
+        (
+            "Tron transaction usable for two hours",
+            &|t| t.expiration += 7_200_000,
+            (Policy, "usable for"),
+        ),
+        (
+            "Tron transaction usable for two days",
+            &|t| t.expiration += 172_800_000,
+            (Transaction, "refused"),
+        ),
+        (
+            "Tron transaction that ends before it begins",
+            &|t| t.expiration = t.timestamp - 1,
+            (Transaction, "refused"),
+        ),
+    ];
+    for (attack, change, expected) in cases {
+        let changed = tron(change);
+        let decoded = expected.0 == Policy;
+        let honest = arena.body_on(Network::TRON, tron(&|_| ()));
+        let mut body = match decoded {
+            true => arena.body_on(Network::TRON, changed.clone()),
+            false => honest.clone(),
+        };
+        body.transaction = TransactionHex::new(changed);
+        let honest = arena.signed(PAYMENTS, honest);
+        let request = arena.signed(PAYMENTS, body);
+        let authorization = match decoded {
+            true => arena.authorize(&request),
+            false => arena.authorize_like(&request, &honest),
+        };
         arena
             .prepare_is_refused(attack, &authorization, &request, expected)
             .await;

@@ -3,6 +3,7 @@
 use countersign_policy::statement::{CancelReason, StopAck, StopOutcome, Verified};
 use countersign_policy::testing::{COORDINATOR, OFFICER, OPERATOR, OTHER_PAYMENTS, PAYMENTS};
 use countersign_policy::{Envelope, IdentityKey, MemberId};
+use countersign_signer::net::CallError;
 use countersign_signer::wire::ProblemCode;
 
 use crate::arena::{Arena, resigned, tampered};
@@ -52,7 +53,7 @@ async fn a_stop_holds_and_cannot_be_forged() {
             .await
             .unwrap();
         let released = outcome(&arena, &ack) == StopOutcome::Released;
-        arena.ends_elsewhere("stop after release", node.as_str(), released);
+        arena.answered("stop after release", node.as_str(), released);
     }
     stopped_requests(&mut arena).await;
     arena.an_honest_payment_is_signed().await;
@@ -140,19 +141,24 @@ async fn stopped_requests(arena: &mut Arena) {
         .await
         .unwrap();
     assert_eq!(outcome(arena, &ack), StopOutcome::Stopped);
-    let answer = arena
-        .cluster
-        .sign_at(&one, session.id, &session.receipts)
+    let expected = (ProblemCode::StoppedRequest, "stopped");
+    let receipts = (session.id, session.receipts.as_slice());
+    arena
+        .sign_is_refused("sign after a stop", &one, receipts, expected)
         .await;
-    let attack = "sign after a stop";
-    let problem = crate::arena::problem(attack, answer);
-    let stopped = problem.code() == Some(ProblemCode::StoppedRequest);
-    arena.ends_elsewhere(attack, "node-1", stopped);
     // The other participant alone: whether it heard of the stop or waits for node 1 in vain, it does not sign.
     let two = arena.node(2);
     let answer = arena
         .cluster
         .sign_at(&two, session.id, &session.receipts)
         .await;
-    arena.ends_elsewhere("sign after a stop elsewhere", "node-2", answer.is_err());
+    let attack = "sign after a stop elsewhere";
+    let code = match &answer {
+        Err(CallError::Problem(problem)) => problem.code().unwrap(),
+        other => panic!("{attack}: answered with {other:?}"),
+    };
+    let subject = session.id.to_string();
+    arena
+        .refused(attack, &two, ("sign", &subject), answer, (code, ""))
+        .await;
 }
