@@ -16,11 +16,12 @@ const MAX_SECRET: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// It cannot be opened, read or written.
-    #[error("secret file {path}: {source}")]
+    #[error("secret file {path}")]
     Io {
         /// The file.
         path: PathBuf,
         /// The reason.
+        #[source]
         source: std::io::Error,
     },
     /// Others than the owner can read or write it.

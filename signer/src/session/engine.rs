@@ -105,6 +105,16 @@ impl Engine {
     /// # Errors
     /// The refusal; nothing was reserved then.
     pub async fn prepare(self: &Arc<Self>, call: Prepare) -> Result<Prepared, Problem> {
+        let engine = Arc::clone(self);
+        // On a task of its own: if the caller went away between the reservation and the session's entry in the table, the
+        // ledger would hold a session that nobody can go on with, and that keeps every later attempt out.
+        let running = tokio::spawn(async move { engine.check_and_reserve(call).await });
+        running
+            .await
+            .unwrap_or_else(|_| Err(ProblemCode::Aborted.problem("the node is stopping")))
+    }
+
+    async fn check_and_reserve(&self, call: Prepare) -> Result<Prepared, Problem> {
         let session = SessionTerms::session_id(call.authorization.digest());
         if let Some(known) = self.table.get(&session) {
             return Ok(Prepared {
