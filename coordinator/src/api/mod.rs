@@ -1,6 +1,7 @@
 //! The HTTPS API. docs/api.md describes it; `/openapi.json` is its OpenAPI 3.1 document.
 
 mod deployment;
+mod exchange;
 mod model;
 mod problem;
 mod requests;
@@ -36,7 +37,7 @@ use utoipa::OpenApi;
 use crate::core::{Core, random_hex};
 
 /// The longest that any call takes, in seconds: the longest wait and some more.
-const MAX_SECONDS: u64 = requests::MAX_WAIT + 15;
+const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -178,9 +178,9 @@ pub(crate) async fn sign(
             answer.and_then(|signed| verify(session, facts, &signed).map_err(NodeError::Protocol));
         match verified {
             Ok(data) => {
-                // The other calls go on, so that no node sees its session broken off.
-                calls.detach_all();
-                blame_wrong_signatures(core, session, &failures);
+                blame_in_spite_of_success(core, session, &failures);
+                // The other calls go on, so that no node sees its session broken off, and what they blame is still told.
+                tokio::spawn(hear_out(session.terms.request, calls));
                 return AttemptEnd::Signed(Box::new(data));
             }
             Err(error) => {
@@ -219,7 +219,8 @@ fn transaction_text(network: &Network, bytes: &[u8]) -> String {
     }
 }
 
-fn blame_wrong_signatures(
+/// A signature came out, and some node was wrong all the same.
+fn blame_in_spite_of_success(
     core: &Core,
     session: &Session,
     failures: &BTreeMap<MemberId, NodeError>,
@@ -228,6 +229,26 @@ fn blame_wrong_signatures(
         if let NodeError::Protocol(what) = error {
             core.health.failed(node, what);
             tracing::error!(%node, what, request = %session.terms.request, "a node sent something wrong");
+        }
+        blame_by(session.terms.request, node, error);
+    }
+}
+
+/// Names the nodes that another one proves to have sent something wrong.
+fn blame_by(request: Hash, by: &MemberId, error: &NodeError) {
+    let NodeError::Problem(problem) = error else {
+        return;
+    };
+    for node in &problem.culprits {
+        tracing::error!(%node, %by, %request, detail = problem.detail, "a node sent something wrong in a session");
+    }
+}
+
+/// Waits for the nodes whose answers are not needed any more.
+async fn hear_out(request: Hash, mut calls: JoinSet<(MemberId, Result<Signed, NodeError>)>) {
+    while let Some(answer) = calls.join_next().await {
+        if let Ok((node, Err(error))) = answer {
+            blame_by(request, &node, &error);
         }
     }
 }

@@ -164,7 +164,7 @@ fn judge(bundle: &ActiveBundle, node: &MemberId, ack: BundleAck) -> NodeAnswer {
     }
 }
 
-/// Gives a node that is behind the bundles it lacks, up to `bundle`.
+/// Gives a node that is behind the bundles it lacks, up to `bundle`. One that is ahead follows it if it stands in its chain.
 async fn catch_up(
     core: &Core,
     node: &MemberId,
@@ -174,11 +174,12 @@ async fn catch_up(
     let status = core.nodes.status(node).await.ok()?;
     let target = bundle.content().version;
     if status.bundle_version >= target {
-        let follows = status.bundle == bundle.digest();
+        let theirs = core.nodes.bundles(node).await.ok()?;
+        let follows = theirs.chain.iter().any(|b| b.digest() == bundle.digest());
         return follows.then_some(BundleAck {
             node: status.node,
-            bundle: status.bundle,
-            version: status.bundle_version,
+            bundle: bundle.digest(),
+            version: target,
         });
     }
     let between = core.store.bundles_above(status.bundle_version).await.ok()?;
@@ -271,8 +272,19 @@ pub(crate) async fn restore(
 }
 
 /// Follows what other coordinators activated, offers again what still waits for nodes, and learns from nodes that are
-/// ahead (a bundle may have been given to them directly).
+/// ahead (bundles may have been given to them directly, or this database be a new one).
 pub(crate) async fn follow(core: &Arc<Core>) -> Result<(), BundleError> {
+    loop {
+        let before = core.bundle.current().content().version;
+        follow_next(core).await?;
+        // Each bundle is verified under the one before, so they come one by one.
+        if core.bundle.current().content().version == before {
+            return Ok(());
+        }
+    }
+}
+
+async fn follow_next(core: &Arc<Core>) -> Result<(), BundleError> {
     let version = core.bundle.current().content().version;
     for stored in core.store.bundles_above(version).await? {
         if stored.activated {
