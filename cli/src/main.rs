@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use failure::{OrFail as _, Outcome};
+use failure::{Failure, OrFail as _, Outcome};
 
 /// Threshold signing for payment services: keys that no machine holds, transactions that every signer understands.
 #[derive(Parser)]
@@ -86,7 +86,11 @@ fn main() -> ExitCode {
     }
     // Known before parsing is done, so that every failure after it is told in the form asked for.
     let json = std::env::args_os().any(|argument| argument == "--json");
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if json && error.use_stderr() => return usage(&error).report(json),
+        Err(error) => error.exit(),
+    };
     if let Command::Inspect(args) = &command {
         return inspect::run(args);
     }
@@ -94,6 +98,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// What is wrong with the command line, without clap's layout.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let message = words.join(" ");
+    Failure::usage(message.strip_prefix("error: ").unwrap_or(&message))
 }
 
 fn run(command: Command) -> Outcome {

@@ -141,6 +141,15 @@ async fn create(args: Create) -> Outcome {
             format!("there is a wallet {} already", args.id),
         ));
     }
+    if active.key(&args.key).is_none() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "the policy has no key {}: make it with countersign ceremony",
+                args.key
+            ),
+        ));
+    }
     let wallet = WalletChange {
         name: args.name.unwrap_or_else(|| args.id.to_string()),
         id: args.id.clone(),

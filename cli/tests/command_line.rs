@@ -97,6 +97,12 @@ fn with_json_a_failure_is_an_object_too() {
     assert_eq!(said["ok"], false);
     assert!(said["error"].as_str().unwrap().contains("profile"));
     assert!(ended.stderr.is_empty());
+    // Also one of the command line itself.
+    let ended = countersign(&["status", "no-digest", "--json"]);
+    assert_eq!(ended.status.code(), Some(2));
+    let said: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert!(said["error"].as_str().unwrap().contains("64 lower-case"));
+    assert!(ended.stderr.is_empty());
 }
 
 #[test]

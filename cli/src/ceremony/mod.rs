@@ -97,6 +97,15 @@ pub async fn run(args: Args) -> Outcome {
     let profile = args.profile.load()?;
     let api = Api::new(&profile)?;
     let chain = verified::chain(&api, &profile).await?;
+    if chain.active().key(&args.key).is_some() {
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!(
+                "there is a key {} already; a key is made once, under a name of its own",
+                args.key
+            ),
+        ));
+    }
     let mut change = match &args.change {
         Some(file) => Change::read(file)?,
         None => Change::default(),

@@ -253,7 +253,7 @@ impl Common {
     ) -> Outcome {
         let intent = StatedIntent::of(transaction.intent());
         let request = payer.request(self.network, self.external_id.clone(), transaction, intent);
-        let envelope = sign(profile, request, self.expires_in)?;
+        let envelope = sign(profile, request.clone(), self.expires_in)?;
         if let Some(out) = &self.out {
             let json = serde_json::to_vec(&envelope).or_broken("cannot write JSON")?;
             std::fs::write(out, json).or_broken(format!("cannot write {}", out.display()))?;
@@ -267,8 +267,44 @@ impl Common {
             self.format.show(&told, view::simulation_text)?;
             return view::simulation_result(&told);
         }
-        let request = submit(api, &envelope, self.wait).await?;
-        self.format.show(&request, view::text)?;
-        view::result(&request, self.wait > 0)
+        let answer = match submit(api, &envelope, self.wait).await {
+            Err(failure) => self.asked_before(api, &request, failure).await?,
+            Ok(answer) => answer,
+        };
+        self.format.show(&answer, view::text)?;
+        view::result(&answer, self.wait > 0)
+    }
+
+    /// Whoever asks for the same payment again, perhaps because the first answer was lost, gets the request that has its
+    /// name. It must be the very same transaction: then nothing can be paid twice by taking it for an answer.
+    async fn asked_before(
+        &self,
+        api: &Api,
+        request: &SignRequest,
+        failure: Failure,
+    ) -> Outcome<RequestView> {
+        let problem = failure.problem.as_deref();
+        let taken = problem.filter(|p| p.kind.ends_with(":external-id"));
+        let Some(id) = taken.and_then(|p| p.sign_request) else {
+            return Err(failure);
+        };
+        let known = view::read(api, id, self.wait).await?;
+        let same = known.unsigned == request.transaction
+            && known.wallet == request.wallet
+            && known.key == request.key
+            && known.path == request.path
+            && known.network == request.network;
+        if same {
+            return Ok(known);
+        }
+        Err(Failure {
+            message: format!(
+                "{} names another transaction already: request {id}, {}. Look at it with countersign status {id}; \
+                 another payment needs another external id",
+                self.external_id,
+                known.state.as_str()
+            ),
+            ..failure
+        })
     }
 }

@@ -1,16 +1,30 @@
 //! What the coordinator says about a request, as a person reads it, and the exit code that it stands for.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use countersign_coordinator::{RequestView, Simulation, StateName};
-use countersign_policy::{MemberId, Outcome as Answer};
+use countersign_policy::{Hash, MemberId, Outcome as Answer};
+use http::Method;
 
+use crate::api::{Api, read_json};
 use crate::failure::{Exit, Failure, Outcome};
 
 /// Sign requests of the coordinator's API.
 pub const REQUESTS: &str = "/v1/sign-requests";
 /// Decisions without effect.
 pub const SIMULATE: &str = "/v1/simulate";
+
+/// A request as it stands, or as it stands when it is final or `wait` seconds are over.
+pub async fn read(api: &Api, id: Hash, wait: u64) -> Outcome<RequestView> {
+    let path = format!("{REQUESTS}/{id}");
+    let prefer = [("prefer", format!("wait={wait}"))];
+    let patience = Duration::from_secs(wait);
+    let answer = api
+        .call(Method::GET, &path, &prefer, None, patience)
+        .await?;
+    read_json(&answer.body)
+}
 
 /// Why there is no signature, in one line.
 pub fn reason(request: &RequestView) -> Option<String> {

@@ -1,0 +1,462 @@
+//! The command against a live deployment: `countersign up` as a process, and everything a person would type next.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const EXCHANGE: &str = "0x28C6c06298d514Db089934071355E5743bf21d60";
+const SOLANA: &str = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp";
+const TRON: &str = "tron:0x2b6653dc";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// `countersign up`. Dropping it ends it as Ctrl-C would, and waits.
+struct Live {
+    up: Child,
+    /// The deployment's folder.
+    dir: PathBuf,
+}
+
+impl Live {
+    fn start(arguments: &[&str], folder: &Path) -> Self {
+        let mut up = Command::new(PROGRAM)
+            .args(["up", "--json"])
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(up.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert_eq!(said["ok"], true);
+        assert_eq!(said["processes"].as_object().unwrap().len(), 4);
+        let dir = PathBuf::from(said["dir"].as_str().unwrap());
+        Self { up, dir }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .env("COUNTERSIGN_PROFILE", self.dir.join("client.toml"))
+            .current_dir(&self.dir)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a command as people do and as scripts do, both must end with `code`; the text and the object they get. For
+    /// commands that can be repeated.
+    fn both(&self, arguments: &[&str], code: i32) -> (String, Value) {
+        (self.text(arguments, code), self.json(arguments, code))
+    }
+
+    /// What a person reads: the answer, or the line on standard error.
+    fn text(&self, arguments: &[&str], code: i32) -> String {
+        let ended = self.run(arguments);
+        let (out, err) = (text(&ended.stdout), text(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {out}{err}");
+        if out.is_empty() { err } else { out }
+    }
+
+    /// What a script reads: one object on standard output, whatever happens.
+    fn json(&self, arguments: &[&str], code: i32) -> Value {
+        let ended = self.run(&[arguments, &["--json"]].concat());
+        let (out, err) = (text(&ended.stdout), text(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {out}{err}");
+        assert!(err.is_empty(), "{arguments:?}: {err}");
+        assert_eq!(out.lines().count(), 1, "{arguments:?}: {out}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let pid = self.up.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &pid]).status();
+        let _ = self.up.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A key for EVM and Tron, one for Solana, and the demonstration's policy.
+fn with_keys() -> Live {
+    let live = Live::start(&["--ephemeral"], Path::new("/"));
+    let policy = include_str!("../src/demo/policy.toml");
+    std::fs::write(live.dir.join("demo.toml"), policy).unwrap();
+    let order = ["ceremony", "--key", "hot", "--protocol", "dkls23"];
+    let made = live.json(&order, 0);
+    assert_eq!(made["key"]["threshold"], 2);
+    let order = [
+        "ceremony",
+        "--key",
+        "sol",
+        "--protocol",
+        "frost-ed25519",
+        "--change",
+        "demo.toml",
+    ];
+    let made = live.json(&order, 0);
+    assert_eq!(made["bundle"]["version"], 3);
+    live
+}
+
+#[test]
+fn keys_wallets_addresses_and_bundles() {
+    let live = with_keys();
+    let order = ["ceremony", "--key", "hot", "--protocol", "dkls23"];
+    let (said, _) = live.both(&order, 6);
+    assert!(said.contains("a key hot already"), "{said}");
+
+    // Wallets.
+    let (said, listed) = live.both(&["wallet", "list"], 0);
+    assert_eq!(said.lines().count(), 4, "{said}");
+    let rows = listed["wallets"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    let (said, shown) = live.both(&["wallet", "show", "solana"], 0);
+    assert!(said.contains("frost-ed25519"), "{said}");
+    assert_eq!(shown["wallets"].as_array().unwrap().len(), 1);
+    live.both(&["wallet", "show", "nobody"], 4);
+    let create = [
+        "wallet",
+        "create",
+        "--id",
+        "deposits",
+        "--key",
+        "hot",
+        "--path",
+        "m/1",
+        "--network",
+        "eip155:1",
+    ];
+    let made = live.json(&create, 0);
+    let deposits = made["wallets"][0]["address"].as_str().unwrap().to_owned();
+    live.both(&create, 6);
+    let missing = [
+        "wallet",
+        "create",
+        "--id",
+        "x",
+        "--key",
+        "cold",
+        "--path",
+        "m",
+        "--network",
+        "eip155:1",
+    ];
+    let (said, _) = live.both(&missing, 4);
+    assert!(said.contains("countersign ceremony"), "{said}");
+
+    // Addresses.
+    let of = |path: &'static str| {
+        [
+            "--wallet",
+            "deposits",
+            "--network",
+            "eip155:1",
+            "--path",
+            path,
+        ]
+    };
+    let show = |path| [&["address", "show"][..], &of(path)].concat();
+    let (said, shown) = live.both(&show("m/1"), 0);
+    assert_eq!(said.trim(), deposits);
+    assert!(shown.to_string().contains(&deposits), "{shown}");
+    let child = live.text(&show("m/1/7"), 0);
+    let child = child.trim();
+    assert_ne!(child, deposits);
+    let check = |path, address: &str| -> Vec<String> {
+        let words = [&["address", "check"][..], &of(path), &[address]].concat();
+        words.into_iter().map(str::to_owned).collect()
+    };
+    for (path, address, code) in [("m/1/7", child, 0), ("m/1/8", child, 3), ("m/1", child, 3)] {
+        let words = check(path, address);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (said, object) = live.both(&words, code);
+        assert_eq!(said.contains("NOT"), code == 3, "{said}");
+        assert_eq!(object["ok"], code == 0, "{object}");
+    }
+    live.both(&show("m/0"), 2);
+    live.both(
+        &["address", "show", "--wallet", "deposits", "--network", TRON],
+        2,
+    );
+
+    // A policy change with key files on different machines.
+    let change = "[[rules]]\nid = \"eth\"\nwallet = \"treasury\"\ninitiators = [\"payments\"]\nnetwork = \"eip155:1\"\n\
+        asset = \"ETH\"\ndestinations = { to = \"address-book\" }\nmax = \"1\"\n";
+    std::fs::write(live.dir.join("change.toml"), change).unwrap();
+    let author = format!("author={}", live.file("members/author/statement.key"));
+    live.both(
+        &[
+            "bundle",
+            "propose",
+            "--change",
+            "change.toml",
+            "--sign",
+            &author,
+            "--out",
+            "next.json",
+        ],
+        0,
+    );
+    let (said, _) = live.both(&["bundle", "submit", "next.json"], 3);
+    assert!(said.contains("quorum") || said.contains("approv"), "{said}");
+    let (said, _) = live.both(
+        &[
+            "bundle",
+            "sign",
+            "next.json",
+            "--member",
+            "approver-1",
+            "--key",
+            "no.key",
+        ],
+        2,
+    );
+    assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+    for approver in ["approver-1", "approver-2"] {
+        let key = live.file(&format!("members/{approver}/statement.key"));
+        live.json(
+            &[
+                "bundle",
+                "sign",
+                "next.json",
+                "--member",
+                approver,
+                "--key",
+                &key,
+            ],
+            0,
+        );
+    }
+    live.json(&["bundle", "submit", "next.json"], 0);
+    let (said, shown) = live.both(&["bundle", "show"], 0);
+    assert!(
+        said.contains("eth ") && shown.to_string().contains("\"eth\""),
+        "{said}"
+    );
+    let (said, _) = live.both(&["bundle", "submit", "nothing.json"], 2);
+    assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+
+    let (said, token) = live.both(&["token"], 0);
+    assert_eq!(said.trim().split('.').count(), 3);
+    assert!(token["token"].is_string());
+}
+
+#[test]
+fn requests_on_every_network_and_what_becomes_of_them() {
+    let live = with_keys();
+    let usdt = |amount, nonce, id| {
+        let words = [
+            "request",
+            "transfer",
+            "--wallet",
+            "treasury",
+            "--network",
+            "eip155:1",
+            "--asset",
+            "USDT",
+            "--to",
+            EXCHANGE,
+        ];
+        let rest = [
+            "--amount",
+            amount,
+            "--nonce",
+            nonce,
+            "--max-fee-per-gas",
+            "20000000000",
+            "--external-id",
+            id,
+        ];
+        [&words[..], &rest[..], &["--wait", "30"]].concat()
+    };
+
+    // Asking again for the same payment is safe, and gives the same request; another one needs another name.
+    let first = live.json(&usdt("12.50", "0", "payout-1"), 0);
+    assert_eq!(first["state"], "SIGNED");
+    assert_eq!(first["intent"]["transfers"][0]["amount"], "12500000");
+    let (said, again) = live.both(&usdt("12.50", "0", "payout-1"), 0);
+    assert_eq!(
+        (&again["id"], &again["signed"]),
+        (&first["id"], &first["signed"])
+    );
+    assert!(said.contains(first["tx_id"].as_str().unwrap()), "{said}");
+    let (said, object) = live.both(&usdt("13", "0", "payout-1"), 6);
+    assert!(said.contains("countersign status"), "{said}");
+    assert_eq!(object["problem"]["sign_request"], first["id"]);
+
+    // Tron and Solana.
+    let block = format!("{:064x}", 0x0000_0003_d6c3_a4f1_u64);
+    let tron = [
+        "request",
+        "transfer",
+        "--wallet",
+        "treasury",
+        "--network",
+        TRON,
+        "--asset",
+        "USDT",
+        "--to",
+        "TQn9Y2khEsLJW1ChVWFMSMeRDow5KcbLSE",
+        "--amount",
+        "80",
+        "--tron-ref-block",
+        &block,
+        "--external-id",
+        "tron-1",
+        "--wait",
+        "30",
+    ];
+    let signed = live.json(&tron, 0);
+    assert_eq!(signed["state"], "SIGNED");
+    // Made again it has another time in it, so it is another transaction.
+    let (said, _) = live.both(&tron, 6);
+    assert!(said.contains("names another transaction already"), "{said}");
+    let sol = [
+        "request",
+        "transfer",
+        "--wallet",
+        "solana",
+        "--network",
+        SOLANA,
+        "--asset",
+        "SOL",
+        "--to",
+        "9WzDXwBbmkg8ZTbNMqUxvQRAyrZzDsGYdLVL9zYtAWWM",
+        "--amount",
+        "0.5",
+        "--solana-blockhash",
+        "EkSnNWid2cvwEVnVx9aBqawnmiCNiDgp3gUdkDPTKN1N",
+        "--external-id",
+        "sol-1",
+        "--wait",
+        "30",
+    ];
+    let signed = live.text(&sol, 0);
+    assert!(signed.contains("SIGNED"), "{signed}");
+
+    // Bytes made elsewhere: the same transaction as the first, under its own name.
+    let bytes = first["unsigned"].as_str().unwrap();
+    let raw = |bytes, id| {
+        [
+            "request",
+            "raw",
+            "--wallet",
+            "treasury",
+            "--network",
+            "eip155:1",
+            "--transaction",
+            bytes,
+            "--external-id",
+            id,
+            "--wait",
+            "30",
+        ]
+    };
+    let again = live.json(&raw(bytes, "payout-1"), 0);
+    assert_eq!(again["id"], first["id"]);
+    let other = live.json(&usdt("7", "1", "payout-2"), 0);
+    assert_eq!(other["state"], "SIGNED");
+    live.both(&raw("0x00", "payout-3"), 3);
+    live.both(&raw("no hex", "payout-3"), 2);
+
+    // Refused by policy, by the address book, and on the command line.
+    let (said, blocked) = live.both(&usdt("20000", "2", "payout-4"), 3);
+    assert!(
+        said.contains("BLOCKED") && said.contains("above the cap"),
+        "{said}"
+    );
+    assert_eq!(blocked["state"], "BLOCKED");
+    let simulated = [&usdt("20000", "2", "payout-5")[..], &["--simulate"]].concat();
+    live.both(&simulated, 3);
+    let simulated = [&usdt("2", "2", "payout-5")[..], &["--simulate"]].concat();
+    live.both(&simulated, 0);
+    live.both(&usdt("much", "2", "payout-5"), 2);
+
+    // Status and cancel.
+    let id = first["id"].as_str().unwrap();
+    let (said, view) = live.both(&["status", id], 0);
+    assert!(
+        said.contains("SIGNING") && view["events"].as_array().unwrap().len() >= 4,
+        "{said}"
+    );
+    let (said, page) = live.both(&["status", "--state", "SIGNED"], 0);
+    let listed = page["requests"].as_array().unwrap().len();
+    assert_eq!((listed, said.lines().count()), (4, 4), "{said}");
+    live.both(&["status", &"0".repeat(64)], 4);
+    live.both(&["status", "x"], 2);
+    live.both(&["status", "--state", "DONE"], 3);
+    let (said, _) = live.both(&["cancel", id, "--detail", "too late"], 6);
+    assert!(said.contains("signed"), "{said}");
+    live.both(&["cancel", &"0".repeat(64), "--detail", "nothing"], 4);
+}
+
+/// The README's own commands, word for word.
+#[test]
+fn the_readme_works() {
+    let readme = include_str!("../../README.md");
+    let start = readme.find("## Explore it").unwrap();
+    let blocks: Vec<&str> = readme[start..]
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let [set_up, explore, curl, inspect] = blocks[..] else {
+        panic!("the README's blocks changed: {blocks:?}");
+    };
+    assert!(
+        set_up.contains("countersign init cluster") && set_up.contains("countersign up cluster")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let programs = Path::new(PROGRAM).parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let bash = |script: &str| {
+        let ended = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .env("PATH", &path)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let (out, err) = (text(&ended.stdout), text(&ended.stderr));
+        assert!(ended.status.success(), "{script}\n{out}{err}");
+        out
+    };
+    bash("countersign init cluster");
+    let live = Live::start(&["cluster"], folder.path());
+    let said = bash(explore);
+    assert!(
+        said.contains("SIGNED") && said.contains("tron:0x2b6653dc"),
+        "{said}"
+    );
+    let profile = "export COUNTERSIGN_PROFILE=$PWD/cluster/client.toml\n";
+    let said = bash(&format!("{profile}{curl}"));
+    let answers: Vec<&str> = said.lines().filter(|line| line.contains('{')).collect();
+    assert!(
+        said.contains("\"state\":\"SIGNED\"") && said.contains("\"wallets\":["),
+        "{answers:?}"
+    );
+    let said = bash(inspect);
+    assert!(
+        said.contains("USDT") || said.contains("dac17f958d2ee523a2206206994597c13d831ec7"),
+        "{said}"
+    );
+    drop(live);
+}
