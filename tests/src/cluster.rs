@@ -18,8 +18,8 @@ use countersign_policy::{Envelope, Hash, IdentityKey, KeyId, MemberId, Protocol,
 use countersign_signer::clock::now;
 use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::net::{
-    BundleHandle, CallError, CertificateAuthority, CertificateRequest, ClientLimits, NodeClient,
-    TlsIdentity,
+    BundleHandle, CallError, CertificateAuthority, CertificatePair, CertificateRequest,
+    ClientLimits, NodeClient, TlsIdentity,
 };
 use countersign_signer::node::{
     Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store,
@@ -66,9 +66,10 @@ enum Running {
     Process(Child),
 }
 
-/// Runs a node in this process when the environment asks for it; to be called first in a test named `child_entry` of every
-/// test file that uses [`Place::Processes`].
+/// Runs a node or a coordinator in this process when the environment asks for it; to be called first in a test named
+/// `child_entry` of every test file that uses [`Place::Processes`].
 pub async fn child_entry() {
+    crate::coordinators::child_entry().await;
     let Some(config) = std::env::var_os(CHILD) else {
         return;
     };
@@ -159,6 +160,26 @@ impl Cluster {
     }
 
     fn issue(&self, id: &str, identity: &IdentityKey) -> TlsIdentity {
+        let pair = self.certify(id, identity);
+        TlsIdentity::from_pem(
+            &pair.cert_pem,
+            &pair.key_pem,
+            self.authority.certificate_pem(),
+        )
+        .expect("a TLS identity")
+    }
+
+    /// The certificate of the deployment's authority, as PEM.
+    pub fn authority_pem(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+
+    /// A certificate of `id` with its key, whose voucher is signed with the statement key of `signer`.
+    pub fn certificate(&self, id: &str, signer: &str) -> CertificatePair {
+        self.certify(id, self.deployment.identity(signer))
+    }
+
+    fn certify(&self, id: &str, identity: &IdentityKey) -> CertificatePair {
         let request = CertificateRequest {
             member: &member(id),
             identity,
@@ -167,13 +188,7 @@ impl Cluster {
             now: now(),
             valid_days: 30,
         };
-        let pair = self.authority.issue(&request).expect("a certificate");
-        TlsIdentity::from_pem(
-            &pair.cert_pem,
-            &pair.key_pem,
-            self.authority.certificate_pem(),
-        )
-        .expect("a TLS identity")
+        self.authority.issue(&request).expect("a certificate")
     }
 
     /// A TLS identity from the right authority for somebody whom the bundle does not name, vouched for with `key`.
@@ -211,15 +226,7 @@ impl Cluster {
     async fn write_node(&self, node: &MemberId, resources: ResourceConfig) {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).expect("a folder");
-        let request = CertificateRequest {
-            member: node,
-            identity: self.deployment.identity(node.as_str()),
-            genesis: self.deployment.genesis_hash(),
-            names: &[],
-            now: now(),
-            valid_days: 30,
-        };
-        let pair = self.authority.issue(&request).expect("a certificate");
+        let pair = self.certificate(node.as_str(), node.as_str());
         write_identity_key(
             &folder.join("identity.key"),
             self.deployment.identity(node.as_str()),
@@ -347,6 +354,17 @@ impl Cluster {
             Some(Running::Inside(node)) => node.stop().await,
             None => {}
         }
+    }
+
+    /// Sends a signal to a node's process: `STOP` makes it hang with all its connections open, `CONT` lets it go on.
+    pub fn signal(&self, node: &MemberId, signal: &str) {
+        let Some(Running::Process(child)) = self.nodes.get(node) else {
+            panic!("{node} is no process of its own");
+        };
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(sent.expect("the kill command").success());
     }
 
     /// The process of a node.
@@ -649,7 +667,7 @@ impl Drop for Cluster {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port"))
         .collect();

@@ -10,6 +10,7 @@
 //! Whole-system tests of Countersign, and what they share: generators, and the bodies of the fuzz targets.
 
 pub mod cluster;
+pub mod coordinators;
 pub mod fuzz_bodies;
 pub mod payments;
 pub mod transactions;
