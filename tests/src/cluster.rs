@@ -92,6 +92,7 @@ impl Cluster {
         let resources = ResourceConfig {
             sign_timeout_seconds: 5,
             ceremony_timeout_seconds: 300,
+            spare_primes: 0,
             ..ResourceConfig::default()
         };
         Self::start_with(nodes, threshold, place, resources).await
@@ -259,7 +260,7 @@ impl Cluster {
             genesis_hash: self.deployment.genesis_hash(),
             peers,
             presignatures: PresignatureConfig {
-                low: 1,
+                low: 2,
                 high: 2,
                 capacity: 64,
             },

@@ -141,14 +141,20 @@ pub fn code<T: std::fmt::Debug>(answer: Result<T, CallError>) -> ProblemCode {
     problem(answer).code().expect("a node's code")
 }
 
-/// A presignature that all these signers hold, waiting until there is one.
-pub async fn presignatures(cluster: &Cluster, signers: &[MemberId], at_least: usize) -> Vec<Hash> {
+/// Presignatures of a key that all these signers hold, waiting until there are as many.
+pub async fn presignatures(
+    cluster: &Cluster,
+    key: &str,
+    signers: &[MemberId],
+    at_least: usize,
+) -> Vec<Hash> {
     let until = Instant::now() + Duration::from_secs(180);
     loop {
         let mut common: Option<Vec<Hash>> = None;
         for node in signers {
             let pools = cluster.pools(node).await.pools;
-            let held = pools.into_iter().filter(|p| p.signers == signers);
+            let held = pools.into_iter();
+            let held = held.filter(|p| p.key.as_str() == key && p.signers == signers);
             let held: Vec<Hash> = held.flat_map(|p| p.available).collect();
             common = Some(match common {
                 None => held,

@@ -188,6 +188,7 @@ async fn a_ceremony_without_a_killed_node_fails_and_can_be_ordered_again() {
     let resources = ResourceConfig {
         sign_timeout_seconds: 5,
         ceremony_timeout_seconds: 30,
+        spare_primes: 0,
         ..ResourceConfig::default()
     };
     let mut cluster = Cluster::start_with(3, 2, Place::Processes, resources).await;

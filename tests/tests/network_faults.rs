@@ -87,6 +87,7 @@ const CASES: [Case; 9] = [
 async fn every_session_over_a_bad_network_ends_well_or_by_name() {
     let resources = ResourceConfig {
         sign_timeout_seconds: SIGN_TIMEOUT,
+        spare_primes: 0,
         ..ResourceConfig::default()
     };
     let mut cluster = Cluster::start_with(3, 2, Place::Processes, resources).await;

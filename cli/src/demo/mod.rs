@@ -56,7 +56,10 @@ pub async fn run(args: Args) -> Outcome {
     report.title(
         "Countersign: three signers and a coordinator on this machine. Nothing is broadcast.",
     );
-    let made = init::make(&init::Args::in_dir(dir.clone())).await?;
+    let mut deployment = init::Args::in_dir(dir.clone());
+    // Begun now, the primes are nearly there when the ceremony asks for them.
+    deployment.spare_primes = u8::from(args.cggmp);
+    let made = init::make(&deployment).await?;
     report.step(format!("made a deployment, genesis {}", made.genesis_hash));
     let mut processes = Processes::start(&dir)?;
     let shown = tokio::select! {

@@ -74,6 +74,7 @@ pub fn write(
     genesis: Hash,
     ports: &Ports,
     threshold: u16,
+    spare_primes: usize,
 ) -> Outcome {
     let nodes: Vec<(&Identity, u16)> = members
         .iter()
@@ -85,7 +86,7 @@ pub fn write(
         .map(|(node, port)| (node.id.clone(), url(*port)))
         .collect();
     for (node, port) in &nodes {
-        write_node(dir, node, *port, &urls, genesis)?;
+        write_node(dir, node, *port, &urls, genesis, spare_primes)?;
     }
     write_coordinator(dir, members, ports, urls, genesis)?;
     write_profile(dir, members, genesis, ports)?;
@@ -108,6 +109,7 @@ fn write_node(
     port: u16,
     urls: &BTreeMap<MemberId, String>,
     genesis: Hash,
+    spare_primes: usize,
 ) -> Outcome {
     let folder = dir.join(node.folder());
     let mut secret = zeroize::Zeroizing::new([0u8; 32]);
@@ -130,7 +132,10 @@ fn write_node(
         genesis_hash: genesis,
         peers,
         presignatures: PresignatureConfig::default(),
-        resources: ResourceConfig::default(),
+        resources: ResourceConfig {
+            spare_primes,
+            ..ResourceConfig::default()
+        },
     };
     write_toml(
         &folder.join("node.toml"),

@@ -1,6 +1,6 @@
 //! Auxiliary data of a CGGMP group: made once for a list of nodes and shared by all of that group's keys.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,11 @@ use super::phases::{Phase, gather, link};
 use super::run::{Progress, on_worker};
 use crate::session::{Engine, EngineParts};
 use crate::store::SecretKind;
-use crate::threshold::{
-    AuxInfo, Cancel, Lane, Parameters, PartyIndex, Primes, aux_info, generate_primes,
-};
+use crate::threshold::{AuxInfo, Lane, Parameters, PartyIndex, Primes, aux_info};
 use crate::wire::CeremonyStep;
+
+/// How often the progress of prime generation is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The name of a group's auxiliary data; what follows the dot says which of them.
 pub fn group_name(nodes: &[MemberId]) -> String {
@@ -66,7 +67,7 @@ pub async fn ensure(
     if let Some(newest) = common.pop() {
         return Ok(newest);
     }
-    let primes = primes(parts, me, progress).await?;
+    let primes = primes(parts, progress).await?;
     progress.set(CeremonyStep::Auxiliary).await?;
     let execution = run.execution();
     let mut link = link(channel, nodes);
@@ -109,39 +110,27 @@ pub(crate) async fn load(parts: &EngineParts, name: &str) -> Result<AuxInfo, Str
         .map_err(|e| e.to_string())
 }
 
-async fn primes(
-    parts: &EngineParts,
-    me: PartyIndex,
-    progress: &Progress,
-) -> Result<Primes, String> {
-    #[cfg(feature = "test-primes")]
-    if crate::threshold::test_material::is_used_in_ceremonies() {
-        return crate::threshold::test_material::primes(me).map_err(|e| e.to_string());
+/// Primes for this ceremony, showing how far a running generation is, whoever began it.
+async fn primes(parts: &EngineParts, progress: &Progress) -> Result<Primes, String> {
+    let begun = CeremonyStep::Primes {
+        found: 0,
+        seconds: 0,
+    };
+    progress.set(begun).await?;
+    let taking = parts.primes.take(parts);
+    tokio::pin!(taking);
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            taken = &mut taking => return taken,
+            _ = tick.tick() => {
+                if let Some(making) = parts.primes.making() {
+                    progress.show(CeremonyStep::Primes {
+                        found: u8::try_from(making.found).unwrap_or(u8::MAX),
+                        seconds: making.seconds,
+                    });
+                }
+            }
+        }
     }
-    #[cfg(not(feature = "test-primes"))]
-    let _ = me;
-    if let Some((_, bytes)) = parts.store.take_primes().await.map_err(|e| e.to_string())? {
-        return Primes::from_bytes(&bytes).map_err(|e| e.to_string());
-    }
-    let started = Instant::now();
-    progress
-        .set(CeremonyStep::Primes {
-            found: 0,
-            seconds: 0,
-        })
-        .await?;
-    let live = progress.clone();
-    let made = on_worker(parts, Lane::Background, move || {
-        generate_primes(
-            |p| {
-                let found = u8::try_from(p.found).unwrap_or(u8::MAX);
-                live.show(CeremonyStep::Primes {
-                    found,
-                    seconds: started.elapsed().as_secs(),
-                });
-            },
-            &Cancel::default(),
-        )
-    });
-    made.await?.map_err(|e| e.to_string())
 }

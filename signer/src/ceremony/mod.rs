@@ -13,9 +13,11 @@
 
 mod auxiliary;
 mod phases;
+mod prime_maker;
 mod run;
 
 pub(crate) use auxiliary::{group_name, held as held_auxiliary, load as load_auxiliary};
 pub(crate) use phases::link;
+pub use prime_maker::{Making, PrimeMaker};
 pub use run::Ceremonies;
 pub(crate) use run::on_worker;

@@ -48,7 +48,7 @@ pub struct NodeConfig {
 pub struct PresignatureConfig {
     /// Filling starts below this many presignatures.
     pub low: usize,
-    /// Filling stops at this many presignatures.
+    /// Filling stops at this many presignatures, at most 256.
     pub high: usize,
     /// At most this many presignatures in all pools together.
     pub capacity: usize,
@@ -76,6 +76,9 @@ pub struct ResourceConfig {
     pub share_cache_mib: usize,
     /// Sessions that may be open at once.
     pub max_sessions: usize,
+    /// Sets of CGGMP24 safe primes made ahead in the background and kept sealed for the next group of nodes, 0 to 4. A set
+    /// takes about 90 s of CPU, once.
+    pub spare_primes: usize,
     /// Seconds that peers get to confirm and to answer in each signature.
     pub sign_timeout_seconds: u64,
     /// Seconds that a ceremony may take in all.
@@ -89,11 +92,17 @@ impl Default for ResourceConfig {
             background_threads: 4,
             share_cache_mib: 64,
             max_sessions: 1024,
+            spare_primes: 1,
             sign_timeout_seconds: 10,
             ceremony_timeout_seconds: 3600,
         }
     }
 }
+
+/// Nodes tell each other all of their presignatures by name, so that none stays whose other half is gone.
+pub(crate) const MAX_HIGH: usize = 256;
+/// Every set serves one group of nodes; nobody founds many in a row.
+const MAX_SPARE_PRIMES: usize = 4;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +180,11 @@ impl NodeConfig {
         if low > high || high > capacity {
             return fail("presignatures: low <= high <= capacity must hold");
         }
+        if high > MAX_HIGH {
+            return Err(ConfigError::Value(format!(
+                "presignatures: high is {high}, at most {MAX_HIGH} are kept per key, path and signer set"
+            )));
+        }
         let r = &self.resources;
         if r.signing_threads == 0
             || r.background_threads == 0
@@ -178,6 +192,12 @@ impl NodeConfig {
             || r.sign_timeout_seconds == 0
         {
             return fail("resources: threads, sessions and timeouts must be at least 1");
+        }
+        if r.spare_primes > MAX_SPARE_PRIMES {
+            return Err(ConfigError::Value(format!(
+                "resources: spare_primes is {}, at most {MAX_SPARE_PRIMES} sets are kept",
+                r.spare_primes
+            )));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod start;
 mod status;
 
 pub use bundles::FollowedChain;
+pub(crate) use config::MAX_HIGH;
 pub use config::{ConfigError, NodeConfig, PresignatureConfig, ResourceConfig};
 pub use service::Service;
 pub use start::{Node, StartError, create_store, run};

@@ -12,7 +12,7 @@ use countersign_policy::Envelope;
 use super::bundles::FollowedChain;
 use super::config::NodeConfig;
 use super::service::{Intake, Service, router};
-use crate::ceremony::Ceremonies;
+use crate::ceremony::{Ceremonies, PrimeMaker};
 use crate::clock::now;
 use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
@@ -133,6 +133,7 @@ impl Node {
                 watermarks,
                 config.presignatures.capacity,
             )),
+            primes: PrimeMaker::default(),
             shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
             resources: r,
             presignatures: config.presignatures,
@@ -178,6 +179,7 @@ impl Node {
         for task in &self.tasks {
             task.abort();
         }
+        self.service.engine.parts().primes.stop();
         self.server.shutdown().await;
         self.service.engine.parts().store.close().await;
     }
@@ -253,6 +255,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an idle node looks at its pools.
 const FILL_INTERVAL: Duration = Duration::from_millis(300);
 
+/// How often a node looks whether a ceremony took its spare primes.
+const PRIMES_INTERVAL: Duration = Duration::from_secs(5);
+
 fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     let sweeper = Arc::clone(service);
     let sweep = tokio::spawn(async move {
@@ -269,7 +274,17 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
             }
         }
     });
-    let mut tasks = vec![sweep, fill];
+    let making = Arc::clone(service);
+    let primes = tokio::spawn(async move {
+        let parts = making.engine.parts();
+        loop {
+            if let Err(reason) = parts.primes.keep(parts, parts.resources.spare_primes).await {
+                tracing::warn!(%reason, "no spare primes");
+            }
+            tokio::time::sleep(PRIMES_INTERVAL).await;
+        }
+    });
+    let mut tasks = vec![sweep, fill, primes];
     let members: Vec<_> = service.engine.parts().peers.peers().cloned().collect();
     for peer in members {
         let pushing = Arc::clone(service);

@@ -48,7 +48,18 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
         )
     });
     let pool = parts.pool.status();
+    let kind = crate::store::SecretKind::CggmpPrimes;
+    let spare = parts.store.secret_names(kind).await;
+    let spare = spare.map_err(|e| store_fault(&e))?.len();
+    let primes = match parts.primes.making() {
+        Some(making) => format!(
+            "{spare} sets ready; {} of {} primes of the next after {} s",
+            making.found, making.needed, making.seconds
+        ),
+        None => format!("{spare} sets ready"),
+    };
     let background = BTreeMap::from([
+        ("spare primes".to_owned(), primes),
         ("presignatures ready".to_owned(), pool.ready.to_string()),
         (
             "background jobs waiting".to_owned(),

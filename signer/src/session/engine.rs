@@ -15,6 +15,7 @@ use super::exchange::{self, Confirmed};
 use super::ledgers::{self, Introduced};
 use super::shares::ShareCache;
 use super::table::{Session, SessionResult, SessionTable};
+use crate::ceremony::PrimeMaker;
 use crate::clock::now;
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
@@ -45,6 +46,8 @@ pub struct EngineParts {
     pub workers: Arc<Workers>,
     /// Presignatures in memory.
     pub pool: Arc<PresignaturePool>,
+    /// Safe primes for CGGMP24 groups to come.
+    pub primes: PrimeMaker,
     /// Decoded shares.
     pub shares: ShareCache,
     /// Bounds.

@@ -6,6 +6,7 @@
 mod engine;
 mod exchange;
 pub(crate) mod ledgers;
+mod pool_peers;
 mod presign;
 mod shares;
 mod table;

@@ -3,9 +3,9 @@
 //! The first node of a signer set invites the others; each checks for itself that the key is active and that it wants
 //! one more. The presignatures live in memory only (I10).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord, KeyState};
@@ -13,8 +13,10 @@ use countersign_policy::{DerivationPath, Hash, MemberId, Protocol};
 use rand_core::{OsRng, RngCore};
 
 use super::engine::{Engine, indexes};
+use super::pool_peers::PoolPeers;
 use crate::ceremony::{group_name, held_auxiliary, link, load_auxiliary, on_worker};
-use crate::net::{Channel, ChannelTerms};
+use crate::net::{Channel, ChannelEvent, ChannelTerms, FrameKind, Lane as ChannelLane};
+use crate::node::MAX_HIGH;
 use crate::threshold::{
     self, ExecutionId, Lane, LoadedAux, Parameters, PoolKey, PresignatureId, Signers,
 };
@@ -28,10 +30,11 @@ const MAX_SETS: usize = 16;
 const MAX_RUNNING: usize = 2;
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// What the inviting node says when all accepted, and when not.
+const GO: &[u8] = b"go";
+const NO: &[u8] = b"no";
 /// How long an invited peer may take to answer.
 const INVITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often peers are asked whether they restarted.
-const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Fills the pools of one node.
 #[derive(Debug)]
@@ -40,9 +43,7 @@ pub struct PoolFiller {
     running: AtomicUsize,
     /// This process, by a random name.
     process: Hash,
-    /// The process of each peer that was heard last.
-    peers: Mutex<BTreeMap<MemberId, Hash>>,
-    asked: Mutex<Option<Instant>>,
+    peers: PoolPeers,
     loading: tokio::sync::Mutex<()>,
     /// Whether auxiliary data is being loaded because a peer asked for it.
     invited_load: AtomicBool,
@@ -66,8 +67,7 @@ impl PoolFiller {
             engine,
             running: AtomicUsize::new(0),
             process: Hash::from_bytes(process),
-            peers: Mutex::default(),
-            asked: Mutex::default(),
+            peers: PoolPeers::default(),
             loading: tokio::sync::Mutex::default(),
             invited_load: AtomicBool::new(false),
         })
@@ -76,10 +76,7 @@ impl PoolFiller {
     /// A peer that restarted holds nothing any more (I10), so what was made together with it is worth nothing here
     /// either: it goes, and is made anew.
     fn heard(&self, peer: &MemberId, process: Hash) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = peers.insert(peer.clone(), process);
-        drop(peers);
-        if before.is_none_or(|before| before == process) {
+        if !self.peers.restarted(peer, process) {
             return;
         }
         let parts = self.engine.parts();
@@ -92,25 +89,35 @@ impl PoolFiller {
         tracing::info!(%peer, drained, "the peer restarted: presignatures made with it are gone");
     }
 
-    /// Asks the peers of pools that this node fills whether they are still the same processes.
-    async fn look_for_restarts(&self, pools: &[WantedPool]) {
+    /// Asks the peers of this node's pools whether they are still the same processes, and wipes halves without other halves.
+    async fn compare(&self, pools: &[WantedPool]) {
         let parts = self.engine.parts();
         let peers: BTreeSet<&MemberId> = pools
             .iter()
-            .filter(|pool| pool.signers.first() == Some(&parts.me))
             .flat_map(|pool| &pool.signers)
             .filter(|peer| **peer != parts.me)
             .collect();
-        if peers.is_empty() || !self.is_time_to_ask() {
+        if peers.is_empty() || !self.peers.is_time_to_ask() {
             return;
         }
         for peer in peers {
             let Some(client) = parts.peers.client(peer) else {
                 continue;
             };
+            // What is inserted here while the peer answers is not compared.
+            let here = pools.iter().filter(|pool| pool.signers.contains(peer));
+            let here: BTreeSet<PresignatureId> = here
+                .flat_map(|pool| parts.pool.ready(&pool.key, usize::MAX))
+                .collect();
             let answer: Result<Pools, _> = client.get_json(path::POOLS, INVITE_TIMEOUT).await;
-            if let Ok(pools) = answer {
-                self.heard(peer, pools.process);
+            let Ok(answer) = answer else { continue };
+            self.heard(peer, answer.process);
+            let there = answer.pools.into_iter().flat_map(|pool| pool.available);
+            let there = there.map(|id| PresignatureId(*id.as_bytes())).collect();
+            let orphans = self.peers.orphans(peer, &here, &there, Instant::now());
+            let wiped = parts.pool.wipe(&orphans);
+            if wiped > 0 {
+                tracing::info!(%peer, wiped, "presignatures whose other half is gone were wiped");
             }
         }
     }
@@ -121,7 +128,7 @@ impl PoolFiller {
         let bundle = parts.bundle.current();
         let mut made = false;
         let pools = wanted_pools(&bundle, &parts.me);
-        self.look_for_restarts(&pools).await;
+        self.compare(&pools).await;
         for pool in pools {
             let idle = parts.workers.waiting(Lane::Signing) == 0 && !self.engine.is_busy();
             let leads = pool.signers.first() == Some(&parts.me);
@@ -136,15 +143,6 @@ impl PoolFiller {
             }
         }
         made
-    }
-
-    fn is_time_to_ask(&self) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.is_some_and(|at| at.elapsed() < ASK_INTERVAL) {
-            return false;
-        }
-        *asked = Some(Instant::now());
-        true
     }
 
     async fn lead(self: &Arc<Self>, pool: &WantedPool) -> Result<(), String> {
@@ -165,20 +163,40 @@ impl PoolFiller {
         self.auxiliary(&invitation.auxiliary).await?;
         let running = self.enter().ok_or("enough is running")?;
         let channel = open(&self.engine, &invitation)?;
+        let mut accepted = Vec::new();
+        let invited = self.invite(pool, &invitation, &mut accepted).await;
+        // All or nobody: those who accepted would wait for the others in vain, and have no room for anything else.
+        let word = if invited.is_ok() { GO } else { NO };
+        for peer in &accepted {
+            let sent = channel.send(peer, 0, FrameKind::Control, word.to_vec());
+            sent.await.map_err(|e| e.to_string())?;
+        }
+        invited?;
+        let result = self.make(pool, &invitation, channel).await;
+        drop(running);
+        result
+    }
+
+    async fn invite(
+        &self,
+        pool: &WantedPool,
+        invitation: &PresignInvitation,
+        accepted: &mut Vec<MemberId>,
+    ) -> Result<(), String> {
+        let parts = self.engine.parts();
         for peer in pool.signers.iter().filter(|p| **p != parts.me) {
             let client = parts
                 .peers
                 .client(peer)
                 .ok_or_else(|| format!("no address for {peer}"))?;
-            let accepted: PresignAccepted = client
-                .post_json(path::PRESIGN, &invitation, INVITE_TIMEOUT)
+            let answer: PresignAccepted = client
+                .post_json(path::PRESIGN, invitation, INVITE_TIMEOUT)
                 .await
                 .map_err(|e| format!("{peer}: {e}"))?;
-            self.heard(peer, accepted.process);
+            accepted.push(peer.clone());
+            self.heard(peer, answer.process);
         }
-        let result = self.make(pool, &invitation, channel).await;
-        drop(running);
-        result
+        Ok(())
     }
 
     /// Takes part, invited by a peer.
@@ -228,9 +246,11 @@ impl PoolFiller {
             .enter()
             .ok_or_else(|| ProblemCode::Busy.problem("enough presignatures are being made"))?;
         let channel = open(&self.engine, &invitation).map_err(|e| ProblemCode::Busy.problem(e))?;
-        let filler = Arc::clone(self);
+        let (filler, leader) = (Arc::clone(self), peer.clone());
         tokio::spawn(async move {
-            if let Err(reason) = filler.make(&pool, &invitation, channel).await {
+            if all_take_part(&channel, &leader).await
+                && let Err(reason) = filler.make(&pool, &invitation, channel).await
+            {
                 tracing::warn!(key = %invitation.key, %reason, "a presignature was not made");
             }
             drop(running);
@@ -310,7 +330,7 @@ impl PoolFiller {
                 signers: pool.signers.clone(),
                 available: parts
                     .pool
-                    .ready(&pool.key, 64)
+                    .ready(&pool.key, MAX_HIGH)
                     .into_iter()
                     .map(|PresignatureId(id)| Hash::from_bytes(id))
                     .collect(),
@@ -319,6 +339,18 @@ impl PoolFiller {
             process: self.process,
             pools: entries.collect(),
         }
+    }
+}
+
+/// Waits for the word of whoever invited. Anything but its "go" in time ends it.
+async fn all_take_part(channel: &Channel, leader: &MemberId) -> bool {
+    let peers = u32::try_from(channel.terms().peers.len()).unwrap_or(u32::MAX);
+    let patience = INVITE_TIMEOUT.saturating_mul(peers.saturating_add(1));
+    match tokio::time::timeout(patience, channel.recv(ChannelLane::Session)).await {
+        Ok(Ok(ChannelEvent::Frame(frame))) => {
+            frame.from == *leader && frame.kind == FrameKind::Control && frame.body == GO
+        }
+        _ => false,
     }
 }
 

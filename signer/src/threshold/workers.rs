@@ -67,6 +67,9 @@ impl From<JobError> for Fault {
     }
 }
 
+/// On Linux each thread has a priority of its own: a signature never waits for a prime.
+const BACKGROUND_NICENESS: i32 = 5;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The pool. Dropping it lets running jobs finish and drops waiting ones.
@@ -99,6 +102,11 @@ impl Workers {
     fn spawn(&mut self, name: String, lane: Lane) -> std::io::Result<()> {
         let queue = Arc::clone(self.queue(lane));
         let thread = thread::Builder::new().name(name).spawn(move || {
+            if lane == Lane::Background
+                && let Err(error) = rustix::process::nice(BACKGROUND_NICENESS)
+            {
+                tracing::warn!(%error, "background work runs at full priority");
+            }
             while let Some(job) = queue.next() {
                 // Each job reports its own panic; this keeps the thread alive whatever happens.
                 let _ = catch_unwind(AssertUnwindSafe(job));

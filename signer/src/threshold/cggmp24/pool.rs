@@ -230,6 +230,25 @@ impl PresignaturePool {
         drained
     }
 
+    /// Wipes presignatures by name. Returns how many were here.
+    pub fn wipe(&self, ids: &[PresignatureId]) -> usize {
+        let mut state = self.lock();
+        let mut wiped = 0_usize;
+        for id in ids {
+            let Some(presignature) = state.ready.remove(id) else {
+                continue;
+            };
+            state.used.insert(*id);
+            if let Some(shelf) = state.by_key.get_mut(presignature.key()) {
+                shelf.ids.retain(|other| other != id);
+            }
+            wiped = wiped.saturating_add(1);
+        }
+        let count = u64::try_from(wiped).unwrap_or(u64::MAX);
+        state.status.drained = state.status.drained.saturating_add(count);
+        wiped
+    }
+
     /// Counts for metrics.
     pub fn status(&self) -> PoolStatus {
         let state = self.lock();

@@ -1,8 +1,9 @@
 //! The four safe primes of a node's Paillier and Pedersen keys: about 90 s of CPU, made in the background ahead of need.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::thread;
 
 use cggmp24::PregeneratedPrimes;
 use cggmp24::backend::{Integer, IsPrime};
@@ -57,7 +58,8 @@ impl Cancel {
     }
 }
 
-/// Makes the primes on the calling thread; run it in the background lane.
+/// Makes the primes, each on a thread of its own as far as there are processors; run it in the background lane. The calling
+/// thread waits and reports.
 ///
 /// # Errors
 /// [`PrimesError::Cancelled`] soon after [`Cancel::cancel`].
@@ -65,18 +67,37 @@ pub fn generate_primes(
     mut progress: impl FnMut(PrimeProgress),
     cancel: &Cancel,
 ) -> Result<Primes, PrimesError> {
-    let mut found = Vec::with_capacity(COUNT);
-    while found.len() < COUNT {
+    let mut report = |found| {
         progress(PrimeProgress {
-            found: found.len(),
+            found,
             needed: COUNT,
         });
-        found.push(generate_one(cancel)?);
-    }
-    progress(PrimeProgress {
-        found: COUNT,
-        needed: COUNT,
-    });
+    };
+    report(0);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let claimed = AtomicUsize::new(0);
+    let found = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..processors.min(COUNT) {
+            let (claimed, sender) = (&claimed, sender.clone());
+            // Inherits the low priority of the background lane.
+            scope.spawn(move || {
+                while claimed.fetch_add(1, Ordering::Relaxed) < COUNT {
+                    // The receiver is gone when another thread was cancelled.
+                    if sender.send(generate_one(cancel)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut found = Vec::with_capacity(COUNT);
+        for prime in receiver {
+            found.push(prime?);
+            report(found.len());
+        }
+        Ok(found)
+    })?;
     let found: [Integer; COUNT] = found.try_into().map_err(|_| PrimesError::Failed)?;
     let primes = PregeneratedPrimes::<Level>::try_from(found).map_err(|_| PrimesError::Failed)?;
     Primes::encode(&primes).map_err(|_| PrimesError::Failed)
