@@ -144,15 +144,41 @@ impl Channel {
         kind: FrameKind,
         body: Vec<u8>,
     ) -> Result<(), ChannelError> {
+        self.enqueue(to, round, kind, body).await?;
+        self.0.network.queue(to)?.announce();
+        Ok(())
+    }
+
+    /// The same, but the frame may stay in the queue until [`Channel::flush`] or the next frame to that peer: what belongs
+    /// together goes in one message.
+    pub async fn enqueue(
+        &self,
+        to: &MemberId,
+        round: u16,
+        kind: FrameKind,
+        body: Vec<u8>,
+    ) -> Result<(), ChannelError> {
         let frame = self.frame(to, round, kind, body)?;
         let deadline = self.0.terms.deadline;
         let mut offer = Some(frame);
         let queue = self.0.network.queue(to)?;
-        queue
-            .wait(deadline, |queue| queue.offer(&mut offer, deadline))
-            .await
-            .ok_or(ChannelError::Deadline)?;
-        queue.announce();
+        let taken = queue.quietly(|queue| queue.offer(&mut offer, deadline));
+        if taken.is_none() {
+            // Full, and perhaps only of frames that nobody announced.
+            queue.announce();
+            queue
+                .wait(deadline, |queue| queue.offer(&mut offer, deadline))
+                .await
+                .ok_or(ChannelError::Deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was enqueued for every peer.
+    pub fn flush(&self) -> Result<(), ChannelError> {
+        for peer in &self.0.terms.peers {
+            self.0.network.queue(peer)?.announce();
+        }
         Ok(())
     }
 
@@ -172,6 +198,19 @@ impl Channel {
             .block(deadline, |queue| queue.offer(&mut offer, deadline))
             .ok_or(ChannelError::Deadline)?;
         queue.announce();
+        Ok(())
+    }
+
+    /// Enqueues the same body for every peer.
+    pub async fn enqueue_to_all(
+        &self,
+        round: u16,
+        kind: FrameKind,
+        body: &[u8],
+    ) -> Result<(), ChannelError> {
+        for peer in &self.0.terms.peers {
+            self.enqueue(peer, round, kind, body.to_vec()).await?;
+        }
         Ok(())
     }
 

@@ -130,8 +130,7 @@ impl Engine {
         }
         let at = now();
         let bundle = self.parts.bundle.current();
-        let me = self.parts.me.clone();
-        let admitted = blocking(move || gate::admit(&bundle, &me, &call, at)).await??;
+        let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
         self.refuse_banned(&admitted)?;
         let participants = admitted.authorization().body().participants.iter();
         ledgers::require_introduced(&self.parts, participants).await?;

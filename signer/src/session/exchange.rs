@@ -79,10 +79,13 @@ pub async fn confirm(
             deadline,
         })
         .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
-    send_own(parts, session, agreed, &channel, &others).await?;
+    enqueue_own(parts, session, agreed, &channel, &others).await?;
     for message in first {
-        send_protocol(&channel, &key.nodes, message).await?;
+        enqueue_protocol(&channel, &key.nodes, message).await?;
     }
+    channel
+        .flush()
+        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
     let mut missing = others.clone();
     let mut confirms = Vec::with_capacity(others.len());
     while !missing.is_empty() {
@@ -138,7 +141,7 @@ fn blame(peer: &MemberId, detail: String) -> Problem {
     problem
 }
 
-async fn send_own(
+async fn enqueue_own(
     parts: &EngineParts,
     session: &Session,
     agreed: &AgreedReceipts,
@@ -187,7 +190,7 @@ async fn send_own(
         let bytes = serde_json::to_vec(&message)
             .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
         channel
-            .send(peer, 0, FrameKind::Confirm, bytes)
+            .enqueue(peer, 0, FrameKind::Confirm, bytes)
             .await
             .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
     }
@@ -266,7 +269,7 @@ async fn take_confirm(
     Ok(confirm)
 }
 
-async fn send_protocol(
+async fn enqueue_protocol(
     channel: &Channel,
     nodes: &[MemberId],
     message: Outgoing,
@@ -274,13 +277,13 @@ async fn send_protocol(
     let sent = match message.recipient {
         Recipient::All => {
             channel
-                .send_to_all(message.round, FrameKind::Broadcast, &message.body)
+                .enqueue_to_all(message.round, FrameKind::Broadcast, &message.body)
                 .await
         }
         Recipient::One(index) => match nodes.get(index.position()) {
             Some(peer) => {
                 channel
-                    .send(peer, message.round, FrameKind::PointToPoint, message.body)
+                    .enqueue(peer, message.round, FrameKind::PointToPoint, message.body)
                     .await
             }
             None => {

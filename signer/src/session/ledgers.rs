@@ -155,7 +155,8 @@ pub async fn push(parts: &EngineParts, peer: &MemberId) -> Result<(), String> {
             .await
             .map_err(|e| e.to_string())?;
         parts.introduced.insert(peer);
-        if introduced && known <= before {
+        // What was appended meanwhile waits for the next push, and most of it goes with confirms.
+        if introduced && (known <= before || known >= head) {
             return Ok(());
         }
     }
@@ -214,7 +215,10 @@ pub async fn take(
         return Ok(EntriesKnown { known, beyond });
     }
     let bundle = parts.bundle.current();
+    let given = !call.entries.is_empty();
     match store.ingest(peer, call.entries, bundle.directory()).await {
+        // Answered when they are durable: the peer would send them again otherwise.
+        Ok(_) if given => store.settled().await.map_err(fault)?,
         Ok(_) => {}
         Err(OpError::Failed(failure)) => return Err(store_fault(&failure)),
         Err(OpError::Refused(refusal)) => {

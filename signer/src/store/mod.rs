@@ -38,6 +38,7 @@ use std::sync::{Arc, RwLock};
 use countersign_policy::{IdentityKey, MemberId};
 use tokio::sync::{mpsc, oneshot};
 
+use ledger::taken::Taken;
 use rows::Write;
 use seal::Sealer;
 use state::{Published, State};
@@ -114,6 +115,7 @@ struct Shared {
     published: Arc<RwLock<Published>>,
     sealer: Sealer,
     budgets: records::Budgets,
+    taken: Taken,
 }
 
 impl Store {
@@ -158,6 +160,7 @@ impl Store {
             published,
             sealer: opened.sealer,
             budgets: records::Budgets::default(),
+            taken: Taken::default(),
         };
         Ok((writer, Arc::new(shared)))
     }
@@ -183,6 +186,10 @@ impl Store {
     /// This node.
     pub fn node(&self) -> &MemberId {
         &self.shared.node
+    }
+
+    fn taken(&self) -> &Taken {
+        &self.shared.taken
     }
 
     fn sealer(&self) -> &Sealer {

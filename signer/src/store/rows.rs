@@ -89,6 +89,46 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Envelope, StoreError> {
         .map_err(|e| StoreError::Corrupt(format!("a stored envelope is unreadable: {e}")))
 }
 
+/// Ledger rows in one statement.
+const LEDGER_ROWS: usize = 64;
+
+/// Executes the first of the rows, together with the ledger rows that follow it if it is one: each statement is a way to
+/// SQLite's thread and back. Returns how many.
+pub(super) async fn execute_first(
+    rows: &[Write],
+    db: &mut SqliteConnection,
+) -> Result<usize, sqlx::Error> {
+    let mut entries = Vec::new();
+    for row in rows.iter().take(LEDGER_ROWS) {
+        let Write::Entry {
+            author,
+            sequence,
+            envelope,
+        } = row
+        else {
+            break;
+        };
+        entries.push((ledger_id(*author, *sequence)?, envelope.as_slice()));
+    }
+    if entries.len() < 2 {
+        if let Some(row) = rows.first() {
+            row.execute(db).await?;
+        }
+        return Ok(1);
+    }
+    let count = entries.len();
+    let mut query = sqlx::QueryBuilder::new("INSERT INTO ledger (id, envelope) ");
+    query.push_values(entries, |mut row, (id, envelope)| {
+        row.push_bind(id).push_bind(envelope);
+    });
+    let done = query.build().execute(db).await?;
+    if done.rows_affected() == count as u64 {
+        Ok(count)
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
+}
+
 /// SQLite integers are signed; sequence numbers never come near the bound.
 fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

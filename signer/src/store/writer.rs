@@ -189,8 +189,10 @@ impl Writer {
         #[cfg(test)]
         self.crash_at(CrashPoint::BeforeRows);
         let mut transaction = self.db.begin_with("BEGIN IMMEDIATE").await?;
-        for row in rows {
-            row.execute(&mut transaction).await?;
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let done = rows::execute_first(rest, &mut transaction).await?;
+            rest = rest.get(done..).unwrap_or_default();
         }
         #[cfg(test)]
         crash_if(&mut self.crash, CrashPoint::BeforeCommit);

@@ -12,6 +12,7 @@
 pub(super) mod index;
 mod own;
 mod peers;
+pub(super) mod taken;
 
 pub use own::OwnEntryRefusal;
 pub(super) use peers::parse_entry;

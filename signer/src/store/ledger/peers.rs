@@ -5,6 +5,7 @@ use countersign_policy::{Envelope, Hash, MemberId};
 
 use super::index::Author;
 use super::own::MAX_ENTRIES;
+use super::taken::Taken;
 use super::{Fallible, LedgerPosition};
 use crate::store::rows::Write;
 use crate::store::state::{Peer, State};
@@ -103,22 +104,40 @@ impl Store {
         if entries.len() > MAX_ENTRIES {
             return Err(OpError::Refused(IngestRefusal::TooMany(entries.len())));
         }
-        let mut verified = Vec::with_capacity(entries.len());
+        let known = self.taken();
+        let (mut verified, mut names) = (Vec::new(), Vec::new());
         for (index, envelope) in entries.iter().enumerate() {
+            let name = Taken::name(peer, envelope);
+            if known.contains(&name) {
+                continue;
+            }
             match open_entry(peer, index, envelope, directory) {
                 Ok(entry) => verified.push(entry),
                 Err(refusal) => return Err(OpError::Refused(refusal)),
             }
+            names.push(name);
         }
         let peer = peer.clone();
+        let given = !entries.is_empty();
         let taken = self
-            .lazily(move |state, writes| state.ingest(&peer, &verified, writes))
+            .lazily(move |state, writes| state.ingest(&peer, given, &verified, writes))
             .await?;
+        if taken.is_ok() {
+            known.remember(names);
+        }
         if let Err(IngestRefusal::Equivocation { .. }) = &taken {
             // The ban leaves this process (as a refusal, in a log) only once it is on disk.
-            self.durably(|_, _| Ok(())).await?;
+            self.settled().await?;
         }
         taken.map_err(OpError::Refused)
+    }
+
+    /// Waits until everything that was taken before is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        self.durably(|_, _| Ok(())).await
     }
 
     /// How far a peer's ledger is known here, and ours there.
@@ -209,10 +228,15 @@ impl State {
     fn ingest(
         &mut self,
         peer: &MemberId,
+        given: bool,
         entries: &[Verified<LedgerEntry>],
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, IngestRefusal>> {
         let author = self.author_of(peer, writes)?;
+        // Entries that were recognised are not among `entries`; a banned peer gets no other answer for them.
+        if given && self.peer(peer).is_some_and(|state| state.banned) {
+            return Ok(Err(IngestRefusal::Banned { peer: peer.clone() }));
+        }
         for entry in entries {
             if let Err(refusal) = self.ingest_one(peer, author, entry, writes)? {
                 return Ok(Err(refusal));

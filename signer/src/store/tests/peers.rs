@@ -312,3 +312,32 @@ async fn a_peer_with_two_histories_is_banned_for_ever() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_taken_entry_is_recognised_only_with_its_own_signature_and_not_from_a_banned_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    let mut peer = TestPeer::new("node-2");
+    let mut liar = TestPeer::new("node-2");
+    let entry = peer.says(stopped("a"));
+    ingest(&store, "node-2", vec![entry.clone()]).await.unwrap();
+    let mut forged = serde_json::to_value(&entry).unwrap();
+    forged["signatures"][0]["sig"] =
+        serde_json::to_value(peer.says(stopped("b"))).unwrap()["signatures"][0]["sig"].clone();
+    let forged: Envelope = serde_json::from_value(forged).unwrap();
+    assert_eq!(forged.digest(), entry.digest());
+    let refusal = refused(ingest(&store, "node-2", vec![forged]).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Statement { .. }),
+        "{refusal}"
+    );
+
+    let other = liar.says(stopped("c"));
+    let refusal = refused(ingest(&store, "node-2", vec![other]).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Equivocation { .. }),
+        "{refusal}"
+    );
+    let refusal = refused(ingest(&store, "node-2", vec![entry]).await);
+    assert!(matches!(refusal, IngestRefusal::Banned { .. }), "{refusal}");
+}
