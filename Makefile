@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build build demo test lint adversary bench
+.PHONY: help setup setup-build build demo test lint adversary bench load
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,3 +30,8 @@ adversary: setup-build ## Only the hostile coordinator's attempts
 
 bench: setup-build ## Criterion benches, with release code
 	@scripts/cargo.sh bench --locked --package countersign-bench
+
+load: setup-build ## What a signature costs in a whole deployment, beside the bare library; and memory
+	@scripts/cargo.sh build --locked --release --package countersign-cli --package countersign-bench --bin countersign --bin load
+	@$${CARGO_TARGET_DIR:-target}/release/load memory
+	@$${CARGO_TARGET_DIR:-target}/release/load sign --protocols dkls23,frost-ed25519,cggmp24

@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use countersign_bench::{bare, thread_cpu as cpu};
 use countersign_policy::{DerivationPath, Hash, KeyId, MemberId};
 use countersign_signer::gate::TestSpend;
 use countersign_signer::threshold::{
@@ -28,15 +29,6 @@ use countersign_signer::threshold::{
 use criterion::Criterion;
 
 const SIZES: [(u16, u16); 2] = [(2, 3), (3, 5)];
-
-/// CPU that this thread has used.
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().unwrap(),
-        time.tv_nsec.try_into().unwrap(),
-    )
-}
 
 struct MemoryLink {
     me: PartyIndex,
@@ -166,117 +158,6 @@ fn driver(shares: &[Arc<LoadedShare>], t: u16, path: &DerivationPath) -> (Durati
     (cpu, wall)
 }
 
-mod bare {
-    //! The libraries alone.
-
-    use std::time::Duration;
-
-    use dkls23::SignSession;
-    use dkls23::protocols::re_key::re_key;
-    use dkls23::protocols::signing::SignData;
-    use dkls23::protocols::{Parameters, PartyIndex};
-    use dkls23::secp256k1::Party;
-
-    use super::cpu;
-
-    pub(super) fn dkls23_key(t: u8, n: u8) -> Vec<Party> {
-        let parameters = Parameters::new(t, n).unwrap();
-        // Any secret will do.
-        let secret = k256_14::Scalar::from(12_345_u64);
-        re_key(&parameters, b"bench", &secret, None, |_| String::new()).0
-    }
-
-    pub(super) fn dkls23(parties: &[Party], t: u8) -> Duration {
-        let before = cpu();
-        let everyone: Vec<PartyIndex> = (1..=t).map(|i| PartyIndex::new(i).unwrap()).collect();
-        let (mut sessions, first): (Vec<_>, Vec<_>) = everyone
-            .iter()
-            .map(|me| {
-                let data = SignData {
-                    sign_id: b"bench".to_vec(),
-                    counterparties: everyone.iter().copied().filter(|p| p != me).collect(),
-                    message_hash: [7; 32],
-                };
-                SignSession::new(&parties[usize::from(me.as_u8()) - 1], data).unwrap()
-            })
-            .unzip();
-        let first: Vec<_> = first.into_iter().flatten().collect();
-        let second: Vec<_> = sessions
-            .iter_mut()
-            .zip(&everyone)
-            .flat_map(|(session, me)| {
-                let mine: Vec<_> = first
-                    .iter()
-                    .filter(|m| m.parties.receiver == *me)
-                    .cloned()
-                    .collect();
-                session.phase2(&mine).unwrap()
-            })
-            .collect();
-        let third: Vec<_> = sessions
-            .iter_mut()
-            .zip(&everyone)
-            .map(|(session, me)| {
-                let mine: Vec<_> = second
-                    .iter()
-                    .filter(|m| m.parties.receiver == *me)
-                    .cloned()
-                    .collect();
-                session.phase3(&mine).unwrap()
-            })
-            .collect();
-        for session in sessions {
-            session.phase4(&third, true).unwrap();
-        }
-        cpu() - before
-    }
-
-    pub(super) type FrostKey = (
-        Vec<(frost_ed25519::Identifier, frost_ed25519::keys::KeyPackage)>,
-        frost_ed25519::keys::PublicKeyPackage,
-    );
-
-    pub(super) fn frost_key(t: u16, n: u16) -> FrostKey {
-        let list = frost_ed25519::keys::IdentifierList::Default;
-        let (shares, public) =
-            frost_ed25519::keys::generate_with_dealer(n, t, list, rand_core::OsRng).unwrap();
-        let keys = shares
-            .into_iter()
-            .map(|(id, share)| (id, share.try_into().unwrap()))
-            .collect();
-        (keys, public)
-    }
-
-    /// Every signer aggregates and verifies, as in the driver.
-    pub(super) fn frost((keys, public): &FrostKey, t: usize) -> Duration {
-        let before = cpu();
-        let signers = &keys[..t];
-        let (nonces, commitments): (Vec<_>, std::collections::BTreeMap<_, _>) = signers
-            .iter()
-            .map(|(id, key)| {
-                let (nonces, commitments) =
-                    frost_ed25519::round1::commit(key.signing_share(), &mut rand_core::OsRng);
-                (nonces, (*id, commitments))
-            })
-            .unzip();
-        let package = frost_ed25519::SigningPackage::new(commitments, &[7; 200]);
-        let shares = signers
-            .iter()
-            .zip(&nonces)
-            .map(|((id, key), nonces)| {
-                (
-                    *id,
-                    frost_ed25519::round2::sign(&package, nonces, key).unwrap(),
-                )
-            })
-            .collect();
-        for _ in signers {
-            frost_ed25519::aggregate(&package, &shares, public).unwrap();
-        }
-        cpu() - before
-    }
-}
-
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -310,10 +191,13 @@ fn main() {
             let bare = if protocol == Protocol::Dkls23 {
                 let (t, n) = (u8::try_from(t).unwrap(), u8::try_from(n).unwrap());
                 let key = bare::dkls23_key(t, n);
-                one("bare", Box::new(move || bare::dkls23(&key, t)))
+                one("bare", Box::new(move || bare::dkls23(&key, t).cpu))
             } else {
                 let key = bare::frost_key(t, n);
-                one("bare", Box::new(move || bare::frost(&key, usize::from(t))))
+                one(
+                    "bare",
+                    Box::new(move || bare::frost(&key, usize::from(t)).cpu),
+                )
             };
             let child: DerivationPath = "m/0/7".parse().unwrap();
             let derived = if protocol == Protocol::Dkls23 {
