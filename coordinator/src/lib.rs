@@ -40,10 +40,10 @@ pub use api::{
     AddressList, AddressView, ApiProblem, ApiProblemCode, ApiSecret, AttemptView, BundleList,
     BundleReport, CeremonyNode, CeremonyReport, EventView, Health, KeyList, KeyView,
     MAX_TOKEN_SECONDS, NodeList, NodeReport, NodeView, RequestList, RequestView, ServerError,
-    Simulation, WalletList, WalletView, openapi,
+    Simulation, WalletList, WalletView, openapi, verify_token,
 };
 pub use config::{ApiKey, ConfigError, CoordinatorConfig, LimitsConfig, TimingConfig};
 pub use coordinator::{Coordinator, Running, StartError};
-pub use db::{Datastore, DbError};
+pub use db::{Datastore, DbError, NoCursor, PageCursor};
 pub use lifecycle::{Goal, SignedData, State, StateName, StopStanding, Why};
 pub use nodes::{Answer, NodeApi, NodeError, TlsNodes};

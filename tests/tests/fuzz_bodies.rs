@@ -6,9 +6,10 @@
 )]
 
 use countersign_tests::fuzz_bodies::{
-    MESSAGES, answer_key_generation, decode_evm, decode_frames, decode_solana, decode_tron,
-    judge_bundle, mutate_certificate, mutate_statement, mutate_transaction, read_configuration,
-    read_envelope, read_message, read_names, read_share, read_statement,
+    MESSAGES, answer_key_generation, answer_signing, decode_evm, decode_frames, decode_solana,
+    decode_tron, judge_bundle, mutate_certificate, mutate_statement, mutate_token,
+    mutate_transaction, read_configuration, read_cursor, read_envelope, read_message, read_names,
+    read_share, read_statement,
 };
 use proptest::prelude::*;
 
@@ -54,6 +55,16 @@ proptest! {
     #[test]
     fn frame_batches(input in behind(&[&[], b"CSF1\0\x01", b"CSA1\0\x02"], 400)) {
         decode_frames(&input);
+    }
+
+    #[test]
+    fn edited_tokens(edits in bytes(12)) {
+        mutate_token(&edits);
+    }
+
+    #[test]
+    fn cursors(text in "[+-]?0?[0-9]{1,20}-[0-9a-fA-F]{62,66}") {
+        read_cursor(text.as_bytes());
     }
 
     #[test]
@@ -181,4 +192,18 @@ fn honest_inputs_are_accepted() {
 fn edit((at, to): (u16, u8)) -> [u8; 3] {
     let [high, low] = at.to_be_bytes();
     [high, low, to]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn edited_signing_messages(choice in any::<u8>(), edits in prop::collection::vec((0..6u8, 0..400u16, any::<u8>()), 0..3)) {
+        let edits = edits.into_iter().flat_map(|(message, at, byte)| {
+            let [high, low] = at.to_be_bytes();
+            [message, high, low, byte]
+        });
+        let input: Vec<u8> = std::iter::once(choice).chain(edits).collect();
+        answer_signing(&input);
+    }
 }

@@ -16,7 +16,7 @@ pub use model::{
 pub use problem::{ApiProblem, ApiProblemCode};
 pub(crate) use server::Server;
 pub use server::ServerError;
-pub use token::{ApiSecret, MAX_TOKEN_SECONDS};
+pub use token::{ApiSecret, MAX_TOKEN_SECONDS, verify_token};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,7 +21,8 @@ use super::problem::{ApiProblem, ApiProblemCode};
 use super::token::Reader;
 use crate::core::{Core, now};
 use crate::db::{
-    Created, Decided, Filter, IdempotencyKey, NewRequest, PageCursor, RequestFacts, StoredRequest,
+    Created, Decided, Filter, IdempotencyKey, NewRequest, NoCursor, PageCursor, RequestFacts,
+    StoredRequest,
 };
 use crate::lifecycle::{Goal, StateName, Why};
 use crate::orchestrate::{self, Judged};
@@ -310,7 +311,9 @@ pub(super) async fn list(
         initiator: query.initiator.or(own),
         created_after: created_after.map_err(|e| malformed(e.to_string()))?,
     };
-    let cursor = query.cursor.map(|c| parse_cursor(&c)).transpose()?;
+    let cursor = query.cursor.as_deref().map(str::parse).transpose();
+    let cursor: Option<PageCursor> =
+        cursor.map_err(|e: NoCursor| ApiProblemCode::Malformed.problem(e.to_string()))?;
     let limit = query.limit.unwrap_or(100);
     if limit == 0 || limit > 1000 {
         return Err(malformed("limit must be 1 to 1000".to_owned()));
@@ -318,22 +321,9 @@ pub(super) async fn list(
     let page = core.store.list(&filter, cursor.as_ref(), limit).await?;
     let list = RequestList {
         requests: page.requests.iter().map(RequestView::of).collect(),
-        next_cursor: page.next.map(|c| format!("{}-{}", c.created_at, c.id)),
+        next_cursor: page.next.map(|c| c.to_string()),
     };
     Ok(axum::Json(list).into_response())
-}
-
-fn parse_cursor(text: &str) -> Result<PageCursor, ApiProblem> {
-    let parts = text.split_once('-').and_then(|(at, id)| {
-        let id: Hash = id.parse().ok()?;
-        Some(PageCursor {
-            created_at: at.parse().ok()?,
-            id: id.to_hex(),
-        })
-    });
-    parts.ok_or_else(|| {
-        ApiProblemCode::Malformed.problem("the cursor is not one that this API gave")
-    })
 }
 
 /// Ends a request that is not signed yet. The body is the DSSE envelope of a cancel statement by the initiator or a

@@ -110,7 +110,7 @@ impl FromRequestParts<Arc<Core>> for Reader {
             .and_then(|h| h.strip_prefix("Bearer "))
             .unwrap_or_default();
         let bundle = core.bundle.current();
-        let member = verify(token, &bundle, &core.api_keys, now())
+        let member = verify_token(token, &bundle, &core.api_keys, now())
             .map_err(|what| ApiProblemCode::Unauthenticated.problem(what))?;
         let roles = bundle
             .member(&member)
@@ -120,7 +120,11 @@ impl FromRequestParts<Arc<Core>> for Reader {
     }
 }
 
-fn verify(
+/// Who a read token is from.
+///
+/// # Errors
+/// What is wrong with it, in words for whoever sent it.
+pub fn verify_token(
     token: &str,
     bundle: &ActiveBundle,
     keys: &BTreeMap<MemberId, Vec<IdentityPublicKey>>,
@@ -194,7 +198,7 @@ mod tests {
         let (at, genesis) = (deployment.now(), deployment.genesis_hash());
         let secret = ApiSecret::from_seed(&[5; 32]);
         let keys = BTreeMap::from([(member(PAYMENTS), vec![secret.public()])]);
-        let check = |token: &str, at| verify(token, &bundle, &keys, at);
+        let check = |token: &str, at| verify_token(token, &bundle, &keys, at);
         let good = secret.token(&member(PAYMENTS), genesis, at);
         assert_eq!(check(&good, at), Ok(member(PAYMENTS)));
         assert_eq!(check(&good, at.plus_seconds(64)), Ok(member(PAYMENTS)));
@@ -255,7 +259,7 @@ mod tests {
             let signature = BASE64.encode(secret.0.sign(message.as_bytes()).to_bytes());
             let token = format!("{message}.{signature}");
             assert!(
-                verify(&token, &bundle, &keys, deployment.now()).is_err(),
+                verify_token(&token, &bundle, &keys, deployment.now()).is_err(),
                 "{header}"
             );
         }
@@ -272,7 +276,8 @@ mod tests {
             deployment.genesis_hash(),
             deployment.now(),
         );
-        let error = verify(&token, &deployment.bundle(), &keys, deployment.now()).unwrap_err();
+        let error =
+            verify_token(&token, &deployment.bundle(), &keys, deployment.now()).unwrap_err();
         assert!(error.contains("one key, one use"), "{error}");
     }
 }

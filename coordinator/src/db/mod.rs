@@ -20,8 +20,8 @@ pub use error::DbError;
 pub use leases::Lease;
 pub(crate) use model::Change;
 pub use model::{
-    Created, Decided, Event, Filter, IdempotencyKey, NewAttempt, NewRequest, Page, PageCursor,
-    RequestFacts, StoredAnswer, StoredAttempt, StoredRequest,
+    Created, Decided, Event, Filter, IdempotencyKey, NewAttempt, NewRequest, NoCursor, Page,
+    PageCursor, RequestFacts, StoredAnswer, StoredAttempt, StoredRequest,
 };
 pub use stops::StoredAck;
 pub use tx::Tx;

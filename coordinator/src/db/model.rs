@@ -1,5 +1,8 @@
 //! What is stored about a sign request.
 
+use std::fmt;
+use std::str::FromStr;
+
 use countersign_policy::statement::TransactionHex;
 use countersign_policy::{
     Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, MemberId,
@@ -192,6 +195,34 @@ pub struct PageCursor {
     pub created_at: i64,
     /// Its id.
     pub id: String,
+}
+
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.created_at, self.id)
+    }
+}
+
+/// The text is no [`PageCursor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is not one that this API gave")]
+pub struct NoCursor;
+
+impl FromStr for PageCursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (at, id) = text.split_once('-').ok_or(NoCursor)?;
+        let id: Hash = id.parse().map_err(|_| NoCursor)?;
+        let cursor = Self {
+            created_at: at.parse().map_err(|_| NoCursor)?,
+            id: id.to_hex(),
+        };
+        // One text for one place: no signs, no zeros in front, no capitals.
+        (cursor.to_string() == text)
+            .then_some(cursor)
+            .ok_or(NoCursor)
+    }
 }
 
 /// One page.

@@ -7,14 +7,16 @@
     clippy::arithmetic_side_effects
 )]
 
+mod access;
 mod frames;
 mod messages;
 mod shares;
 mod statements;
 mod transactions;
 
+pub use access::{mutate_token, read_cursor};
 pub use frames::decode_frames;
 pub use messages::{MESSAGES, mutate_certificate, read_configuration, read_message};
-pub use shares::{answer_key_generation, read_share};
+pub use shares::{answer_key_generation, answer_signing, read_share};
 pub use statements::{judge_bundle, mutate_statement, read_envelope, read_statement};
 pub use transactions::{decode_evm, decode_solana, decode_tron, mutate_transaction, read_names};
