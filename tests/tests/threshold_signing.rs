@@ -9,6 +9,9 @@
 )]
 
 use countersign_policy::Protocol;
+use countersign_signer::net::CallError;
+use countersign_signer::node::ResourceConfig;
+use countersign_signer::wire::ProblemCode;
 use countersign_tests::cluster::{Cluster, Place};
 use countersign_tests::payments::{pay, solana, usdt};
 
@@ -65,5 +68,37 @@ async fn dkls23_and_frost_three_of_five_sign_also_after_a_full_restart() {
     cluster.restart().await;
     for (_, protocol) in protocols {
         every_set_signs(&mut cluster, protocol, &TRIPLES[..2], "restarted").await;
+    }
+}
+
+/// The bound is on what is open. A node that counted what it signed a while ago would stop under load.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_that_ended_leave_room_and_open_ones_are_bounded() {
+    let resources = ResourceConfig {
+        max_sessions: 2,
+        spare_primes: 0,
+        ..ResourceConfig::default()
+    };
+    let mut cluster = Cluster::start_with(3, 2, Place::Inside, resources).await;
+    cluster
+        .make_key("hot-eddsa", Protocol::FrostEd25519, 2)
+        .await;
+    let nodes = cluster.members();
+    let pair = nodes[..2].to_vec();
+    for number in 0..6 {
+        let request = solana(&mut cluster, &format!("in-turn-{number}"), 5_000 + number);
+        pay(&mut cluster, &request, &pair, 1).await.unwrap();
+    }
+    let mut open = Vec::new();
+    for number in 0..3 {
+        let request = solana(&mut cluster, &format!("open-{number}"), 6_000 + number);
+        let authorization = cluster.authorize(&request, &pair, 1);
+        let prepared = cluster.prepare(&nodes[0], &authorization, &request).await;
+        open.push(prepared);
+    }
+    assert!(open[0].is_ok() && open[1].is_ok());
+    match &open[2] {
+        Err(CallError::Problem(problem)) => assert_eq!(problem.code(), Some(ProblemCode::Busy)),
+        other => panic!("expected a busy node, got {other:?}"),
     }
 }

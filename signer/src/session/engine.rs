@@ -165,7 +165,7 @@ impl Engine {
                 if let Err(problem) = &result {
                     engine.end_without_signature(&running, problem).await;
                 }
-                running.finish(result);
+                engine.table.finish(&running, result);
             });
         }
         Ok(Signed {
@@ -332,7 +332,7 @@ impl Engine {
                 if session.start() {
                     self.end_without_signature(&session, &problem).await;
                 }
-                session.finish(Err(problem));
+                self.table.finish(&session, Err(problem));
             }
         }
         let body = StopAck {
@@ -368,7 +368,7 @@ impl Engine {
                 let problem = ProblemCode::Timeout
                     .problem("the authorization expired before the receipts came");
                 self.end_without_signature(&session, &problem).await;
-                session.finish(Err(problem));
+                self.table.finish(&session, Err(problem));
             }
         }
     }
@@ -432,7 +432,7 @@ impl Engine {
             if (replaced || at >= expires_at) && session.start() {
                 let problem = ProblemCode::Aborted.problem("replaced by a later attempt");
                 self.end_without_signature(&session, &problem).await;
-                session.finish(Err(problem));
+                self.table.finish(&session, Err(problem));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_policy::{Envelope, Hash, KeyId, MemberId, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
@@ -16,8 +16,8 @@ use super::{StoreError, rows};
 /// How many rows are read at a time; between them nothing else waits for the database at start.
 const PAGE: i64 = 1024;
 
-pub(super) async fn load(
-    db: &mut SqliteConnection,
+pub(super) fn load(
+    db: &Connection,
     node: MemberId,
     genesis: Hash,
     identity: Identity,
@@ -39,29 +39,28 @@ pub(super) async fn load(
         fresh: Vec::new(),
         rolled_back: None,
     };
-    let failed = |error| StoreError::failed("load", error);
-    state.load_authors(db).await?;
-    state.load_ledger(db).await?;
-    state.load_material(db).await?;
-    let (newest, refusals): (Option<i64>, i64) =
-        sqlx::query_as("SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records")
-            .fetch_one(&mut *db)
-            .await
-            .map_err(failed)?;
+    state.load_authors(db)?;
+    state.load_ledger(db)?;
+    state.load_material(db)?;
+    let (newest, refusals): (Option<i64>, i64) = db
+        .query_row(
+            "SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records",
+            [],
+            |row| row.try_into(),
+        )
+        .map_err(|error| StoreError::failed("load", error))?;
     state.records = RecordCounts::new(newest.map_or(0, i64::unsigned_abs), refusals.unsigned_abs());
     Ok(state)
 }
 
 impl State {
-    async fn load_authors(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        let failed = |error| StoreError::failed("load", error);
-        let rows: Vec<(u16, String, i64, bool)> = sqlx::query_as(
+    fn load_authors(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let rows: Vec<(u16, String, i64, bool)> = all(
+            db,
             "SELECT id, member, acknowledged, EXISTS (SELECT 1 FROM equivocations WHERE author = id) \
              FROM authors ORDER BY id",
-        )
-        .fetch_all(db)
-        .await
-        .map_err(failed)?;
+            [],
+        )?;
         if rows.is_empty() {
             return Err(StoreError::Corrupt("the authors are missing".to_owned()));
         }
@@ -87,18 +86,15 @@ impl State {
 
     /// Reads all entries in order and checks that each chain holds. The signature of the own head is verified, which by the
     /// chain vouches for every own entry; peers' signatures were verified before their entries were stored.
-    async fn load_ledger(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+    fn load_ledger(&mut self, db: &Connection) -> Result<(), StoreError> {
         let mut last = 0i64;
         let mut newest = None;
         loop {
-            let page: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-                "SELECT id, envelope FROM ledger WHERE id > $1 ORDER BY id LIMIT $2",
-            )
-            .bind(last)
-            .bind(PAGE)
-            .fetch_all(&mut *db)
-            .await
-            .map_err(|error| StoreError::failed("load", error))?;
+            let page: Vec<(i64, Vec<u8>)> = all(
+                db,
+                "SELECT id, envelope FROM ledger WHERE id > ?1 ORDER BY id LIMIT ?2",
+                params![last, PAGE],
+            )?;
             match page.last() {
                 Some((id, _)) => last = *id,
                 None => break,
@@ -162,12 +158,8 @@ impl State {
         Ok(())
     }
 
-    async fn load_material(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        let failed = |error| StoreError::failed("load", error);
-        let shares: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT record, tag FROM shares")
-            .fetch_all(&mut *db)
-            .await
-            .map_err(failed)?;
+    fn load_material(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let shares: Vec<(String, Vec<u8>)> = all(db, "SELECT record, tag FROM shares", [])?;
         for (record, tag) in shares {
             let record: ShareRecord =
                 serde_json::from_str(&record).map_err(|e| corrupt("share", &e))?;
@@ -175,27 +167,21 @@ impl State {
             self.shares
                 .insert((record.key.clone(), record.generation), (record, tag));
         }
-        for row in sqlx::query("SELECT kind, name, tag, sealed FROM secrets")
-            .fetch_all(&mut *db)
-            .await
-            .map_err(failed)?
-        {
-            let kind: &str = row.try_get(0).map_err(failed)?;
-            let kind = SecretKind::from_name(kind)
+        let secrets: Vec<(String, String, Vec<u8>, Vec<u8>)> =
+            all(db, "SELECT kind, name, tag, sealed FROM secrets", [])?;
+        for (kind, name, tag, sealed) in secrets {
+            let kind = SecretKind::from_name(&kind)
                 .ok_or_else(|| StoreError::Corrupt(format!("a secret of kind {kind:?}")))?;
-            let held = HeldSecret {
-                tag: tag_of(row.try_get(2).map_err(failed)?)?,
-                sealed: row.try_get(3).map_err(failed)?,
-            };
+            let tag = tag_of(tag)?;
             self.secrets
-                .insert((kind, row.try_get(1).map_err(failed)?), held);
+                .insert((kind, name), HeldSecret { tag, sealed });
         }
-        self.load_ceremonies_and_bans(db).await?;
-        let bundles: Vec<(i64, Vec<u8>)> =
-            sqlx::query_as("SELECT version, digest FROM bundles ORDER BY version")
-                .fetch_all(&mut *db)
-                .await
-                .map_err(failed)?;
+        self.load_ceremonies_and_bans(db)?;
+        let bundles: Vec<(i64, Vec<u8>)> = all(
+            db,
+            "SELECT version, digest FROM bundles ORDER BY version",
+            [],
+        )?;
         for (expected, (version, digest)) in (1i64..).zip(bundles) {
             if version != expected {
                 return Err(StoreError::Corrupt(format!("bundle {expected} is missing")));
@@ -205,25 +191,15 @@ impl State {
         Ok(())
     }
 
-    async fn load_ceremonies_and_bans(
-        &mut self,
-        db: &mut SqliteConnection,
-    ) -> Result<(), StoreError> {
-        let failed = |error| StoreError::failed("load", error);
-        let ceremonies: Vec<String> = sqlx::query_scalar("SELECT progress FROM ceremonies")
-            .fetch_all(&mut *db)
-            .await
-            .map_err(failed)?;
-        for progress in ceremonies {
+    fn load_ceremonies_and_bans(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let ceremonies: Vec<(String,)> = all(db, "SELECT progress FROM ceremonies", [])?;
+        for (progress,) in ceremonies {
             let progress: super::CeremonyProgress =
                 serde_json::from_str(&progress).map_err(|e| corrupt("ceremony", &e))?;
             self.ceremonies.insert(progress.ceremony, progress);
         }
         let bans: Vec<(String, String, i64, String)> =
-            sqlx::query_as("SELECT key, peer, at, evidence FROM key_bans")
-                .fetch_all(&mut *db)
-                .await
-                .map_err(failed)?;
+            all(db, "SELECT key, peer, at, evidence FROM key_bans", [])?;
         for (key, peer, at, evidence) in bans {
             let key = key.parse::<KeyId>().map_err(|e| corrupt("ban", &e))?;
             let peer = peer.parse::<MemberId>().map_err(|e| corrupt("ban", &e))?;
@@ -238,6 +214,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// All rows of a query, each as a tuple.
+fn all<T>(db: &Connection, sql: &str, values: impl Params) -> Result<Vec<T>, StoreError>
+where
+    T: for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>,
+{
+    let read = || -> rusqlite::Result<Vec<T>> {
+        db.prepare(sql)?
+            .query_map(values, |row| T::try_from(row))?
+            .collect()
+    };
+    read().map_err(|error| StoreError::failed("load", error))
 }
 
 fn tag_of(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {

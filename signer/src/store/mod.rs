@@ -1,4 +1,4 @@
-//! The signer's memory: one SQLite file, private to the process, written by one task with group commit.
+//! The signer's memory: one SQLite file, private to the process, written by one thread with group commit.
 //!
 //! It holds the sealed shares, the ledger of what this node promised and what its peers say they promised, the bundle chain,
 //! ceremonies, bans and records. What an operation answers is durable (I5); what it refuses is a type of its own, apart
@@ -84,7 +84,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn failed(during: &'static str, error: sqlx::Error) -> Self {
+    fn failed(during: &'static str, error: rusqlite::Error) -> Self {
         Self::Failed {
             during,
             reason: error.to_string(),
@@ -119,7 +119,7 @@ struct Shared {
 }
 
 impl Store {
-    /// Opens the file, checks it, rebuilds the indexes, and starts the writer on the present Tokio runtime.
+    /// Opens the file, checks it, rebuilds the indexes, and starts the writer's thread.
     ///
     /// `identity` signs the ledger; `kek` unlocks the secrets. Loading takes time in proportion to the ledger.
     ///
@@ -130,19 +130,22 @@ impl Store {
         identity: Arc<IdentityKey>,
         kek: &dyn KeyEncryptionKey,
     ) -> Result<Self, OpenError> {
-        let (writer, shared) = Self::prepare(options, identity, kek).await?;
-        tokio::spawn(writer.run());
+        let (writer, shared) = Self::prepare(options, identity, kek)?;
+        writer.start().map_err(|error| OpenError::Io {
+            path: options.path.clone(),
+            reason: format!("no thread for the store: {error}"),
+        })?;
         Ok(Self { shared })
     }
 
-    async fn prepare(
+    fn prepare(
         options: &StoreOptions,
         identity: Arc<IdentityKey>,
         kek: &dyn KeyEncryptionKey,
     ) -> Result<(Writer, Arc<Shared>), OpenError> {
-        let mut opened = open::open(options, kek).await?;
+        let opened = open::open(options, kek)?;
         let (node, genesis) = (options.node.clone(), options.genesis);
-        let mut state = load::load(&mut opened.db, node.clone(), genesis, identity).await?;
+        let mut state = load::load(&opened.db, node.clone(), genesis, identity)?;
         let published = Arc::new(RwLock::new(Published::new(&mut state)));
         let (ops, receiver) = mpsc::channel(QUEUE);
         let writer = Writer {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use countersign_policy::{Hash, IdentityKey, MemberId};
 use rand_core::{OsRng, RngCore as _};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::kek::{DataKey, KeyEncryptionKey};
 use super::seal::Sealer;
@@ -102,54 +102,50 @@ const MIGRATIONS: [&str; 2] = [
 
 /// An unlocked file.
 pub(super) struct Opened {
-    pub db: SqliteConnection,
+    pub db: Connection,
     pub sealer: Sealer,
 }
 
-pub(super) async fn open(
+pub(super) fn open(
     options: &StoreOptions,
     kek: &dyn KeyEncryptionKey,
 ) -> Result<Opened, OpenError> {
     let created = prepare_file(&options.path, options.mode)?;
-    let mut db = connect(&options.path).await?;
-    let result = unlock(options, kek, &mut db, created).await;
-    match result {
-        Ok(sealer) => Ok(Opened { db, sealer }),
-        Err(error) => {
-            let _ = db.close().await;
-            Err(error)
-        }
-    }
+    let mut db = connect(&options.path)?;
+    let sealer = unlock(options, kek, &mut db, created)?;
+    Ok(Opened { db, sealer })
 }
 
-async fn unlock(
+fn unlock(
     options: &StoreOptions,
     kek: &dyn KeyEncryptionKey,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     created: bool,
 ) -> Result<Sealer, OpenError> {
     let path = &options.path;
     let failed = |error| StoreError::failed("open", error);
-    let empty = is_empty(db).await.map_err(|e| classify(path, e))?;
+    let empty = is_empty(db).map_err(|e| classify(path, e))?;
     if !empty {
-        check_form(path, db).await?;
+        check_form(path, db)?;
     } else if !created && options.mode == OpenMode::Existing {
         // A crash between creating the file and its first commit leaves an empty one, which holds nothing.
         return Err(OpenError::Missing(path.clone()));
     }
-    migrate(db).await.map_err(failed)?;
-    if is_fresh(db).await.map_err(failed)? {
-        write_header(options, kek, db).await?;
+    migrate(db).map_err(failed)?;
+    if is_fresh(db).map_err(failed)? {
+        write_header(options, kek, db)?;
     }
-    let rolled_back: Option<(i64, i64)> = sqlx::query_as("SELECT ours, seen FROM rolled_back")
-        .fetch_optional(&mut *db)
-        .await
+    let rolled_back: Option<(i64, i64)> = db
+        .query_row("SELECT ours, seen FROM rolled_back", [], |row| {
+            row.try_into()
+        })
+        .optional()
         .map_err(failed)?;
     if let Some((ours, seen)) = rolled_back {
         let (ours, seen) = (ours.unsigned_abs(), seen.unsigned_abs());
         return Err(StoreError::RolledBack { ours, seen }.into());
     }
-    read_header(options, kek, db).await
+    read_header(options, kek, db)
 }
 
 /// Makes the file or examines it; says whether it was made.
@@ -189,33 +185,54 @@ fn prepare_file(path: &Path, mode: OpenMode) -> Result<bool, OpenError> {
     }
 }
 
-async fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .locking_mode(SqliteLockingMode::Exclusive)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_millis(200))
-        .pragma("trusted_schema", "OFF")
-        .pragma("secure_delete", "ON")
-        .pragma("cell_size_check", "ON")
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(|error| classify(path, error))
+/// One process alone, a write-ahead log, and nothing told before it is on the disk (`synchronous=FULL`).
+const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+    PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON;";
+/// Statements that stay prepared: more than there are.
+const STATEMENTS: usize = 64;
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let connected = || {
+        // The file is there already; and one thread at a time uses it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(Duration::from_millis(200))?;
+        db.execute_batch(SETTINGS)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        let safe = (
+            one::<String>(&db, "PRAGMA journal_mode")?,
+            one(&db, "PRAGMA synchronous")?,
+        );
+        Ok((db, safe))
+    };
+    let (db, safe) = connected().map_err(|error| classify(path, error))?;
+    match safe {
+        (mode, FULL) if mode == "wal" => Ok(db),
+        (mode, level) => Err(OpenError::Io {
+            path: path.to_owned(),
+            reason: format!(
+                "SQLite keeps no durable write-ahead log there: journal mode {mode}, synchronous {level}"
+            ),
+        }),
+    }
+}
+
+/// `PRAGMA synchronous`.
+const FULL: i64 = 2;
+
+/// The one value of a query.
+fn one<T: FromSql>(db: &Connection, sql: &str) -> rusqlite::Result<T> {
+    db.query_row(sql, [], |row| row.get(0))
 }
 
 /// SQLITE_BUSY and SQLITE_LOCKED mean another user of the file, SQLITE_NOTADB a file of another kind.
-fn classify(path: &Path, error: sqlx::Error) -> OpenError {
-    let code = error
-        .as_database_error()
-        .and_then(|e| e.code()?.parse::<u32>().ok())
-        .map(|code| code & 0xff);
-    match code {
-        Some(5 | 6) => OpenError::InUse(path.to_owned()),
-        Some(26) => OpenError::Foreign {
+fn classify(path: &Path, error: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            OpenError::InUse(path.to_owned())
+        }
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign {
             path: path.to_owned(),
             reason: "not a SQLite database".to_owned(),
         },
@@ -223,116 +240,100 @@ fn classify(path: &Path, error: sqlx::Error) -> OpenError {
     }
 }
 
-async fn is_empty(db: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(db)
-        .await?;
+fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
+    let tables: i64 = one(db, "SELECT count(*) FROM sqlite_schema")?;
     Ok(tables == 0)
 }
 
 /// Whether nothing was ever stored: also after a crash between the tables and the header.
-async fn is_fresh(db: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+fn is_fresh(db: &Connection) -> rusqlite::Result<bool> {
+    one(
+        db,
         "SELECT NOT EXISTS (SELECT 1 FROM header) AND NOT EXISTS (SELECT 1 FROM authors) \
          AND NOT EXISTS (SELECT 1 FROM shares) AND NOT EXISTS (SELECT 1 FROM secrets)",
     )
-    .fetch_one(db)
-    .await
 }
 
-async fn check_form(path: &Path, db: &mut SqliteConnection) -> Result<(), OpenError> {
+fn check_form(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let failed = |error| classify(path, error);
     let foreign = |reason: String| OpenError::Foreign {
         path: path.to_owned(),
         reason,
     };
-    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
+    let application: i64 = one(db, "PRAGMA application_id").map_err(failed)?;
     if application != APPLICATION_ID {
         return Err(foreign(format!("application id {application:#x}")));
     }
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
+    let version: i64 = one(db, "PRAGMA user_version").map_err(failed)?;
     if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
         return Err(foreign(format!("schema version {version}")));
     }
-    let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
+    let found: String = one(db, "PRAGMA integrity_check(1)").map_err(failed)?;
     if found == "ok" {
         return Ok(());
     }
     Err(StoreError::Corrupt(found).into())
 }
 
-async fn migrate(db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *db)
-        .await?;
+fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
+    let version: i64 = one(db, "PRAGMA user_version")?;
     let done = usize::try_from(version).unwrap_or(0);
-    for (number, sql) in (1..).zip(MIGRATIONS).skip(done) {
-        let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
-        let version: i64 = number;
-        let mark =
-            format!("PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION_ID}");
-        // Two integers of this program.
-        sqlx::raw_sql(sqlx::AssertSqlSafe(mark))
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
+    for (number, sql) in (1i64..).zip(MIGRATIONS).skip(done) {
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
     }
     Ok(())
 }
 
-async fn write_header(
+fn write_header(
     options: &StoreOptions,
     kek: &dyn KeyEncryptionKey,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
 ) -> Result<(), OpenError> {
     let mut store_id = [0u8; 16];
     OsRng.fill_bytes(&mut store_id);
     let mut dek = DataKey::default();
     OsRng.fill_bytes(dek.as_mut_slice());
     let wrapped = kek.wrap(&dek, &dek_place(options, &store_id, &kek.id()))?;
-    let failed = |error| StoreError::failed("open", error);
-    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    sqlx::query(
-        "INSERT INTO header (one, node, genesis, store_id, kek, wrapped_dek) VALUES (1, $1, $2, $3, $4, $5)",
-    )
-    .bind(options.node.as_str())
-    .bind(options.genesis.as_bytes().as_slice())
-    .bind(store_id.as_slice())
-    .bind(kek.id())
-    .bind(wrapped)
-    .execute(&mut *transaction)
-    .await
-    .map_err(failed)?;
-    sqlx::query("INSERT INTO authors (id, member) VALUES (0, $1)")
-        .bind(options.node.as_str())
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(())
+    let failed = |error| OpenError::from(StoreError::failed("open", error));
+    let mut write = || {
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "INSERT INTO header (one, node, genesis, store_id, kek, wrapped_dek) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            params![
+                options.node.as_str(),
+                options.genesis.as_bytes(),
+                store_id,
+                kek.id(),
+                wrapped
+            ],
+        )?;
+        transaction.execute(
+            "INSERT INTO authors (id, member) VALUES (0, ?1)",
+            params![options.node.as_str()],
+        )?;
+        transaction.commit()
+    };
+    write().map_err(failed)
 }
 
-async fn read_header(
+fn read_header(
     options: &StoreOptions,
     kek: &dyn KeyEncryptionKey,
-    db: &mut SqliteConnection,
+    db: &Connection,
 ) -> Result<Sealer, OpenError> {
     type Header = (String, Vec<u8>, Vec<u8>, String, Vec<u8>);
-    let header: Option<Header> =
-        sqlx::query_as("SELECT node, genesis, store_id, kek, wrapped_dek FROM header")
-            .fetch_optional(db)
-            .await
-            .map_err(|error| StoreError::failed("open", error))?;
+    let header: Option<Header> = db
+        .query_row(
+            "SELECT node, genesis, store_id, kek, wrapped_dek FROM header",
+            [],
+            |row| row.try_into(),
+        )
+        .optional()
+        .map_err(|error| StoreError::failed("open", error))?;
     let (node, genesis, store_id, kek_id, wrapped) =
         header.ok_or_else(|| StoreError::Corrupt("the header is missing".to_owned()))?;
     let owner = |found: String, expected: String| OpenError::Owner { found, expected };

@@ -1,8 +1,8 @@
 //! Rows written by decisions, and rows read on request: with `open.rs`, the only SQL of the signer.
 
 use countersign_policy::{Envelope, Hash, KeyId, MemberId, Timestamp};
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::ledger::index::Author;
 use super::{Record, StoreError};
@@ -89,46 +89,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Envelope, StoreError> {
         .map_err(|e| StoreError::Corrupt(format!("a stored envelope is unreadable: {e}")))
 }
 
-/// Ledger rows in one statement.
-const LEDGER_ROWS: usize = 64;
-
-/// Executes the first of the rows, together with the ledger rows that follow it if it is one: each statement is a way to
-/// SQLite's thread and back. Returns how many.
-pub(super) async fn execute_first(
-    rows: &[Write],
-    db: &mut SqliteConnection,
-) -> Result<usize, sqlx::Error> {
-    let mut entries = Vec::new();
-    for row in rows.iter().take(LEDGER_ROWS) {
-        let Write::Entry {
-            author,
-            sequence,
-            envelope,
-        } = row
-        else {
-            break;
-        };
-        entries.push((ledger_id(*author, *sequence)?, envelope.as_slice()));
-    }
-    if entries.len() < 2 {
-        if let Some(row) = rows.first() {
-            row.execute(db).await?;
-        }
-        return Ok(1);
-    }
-    let count = entries.len();
-    let mut query = sqlx::QueryBuilder::new("INSERT INTO ledger (id, envelope) ");
-    query.push_values(entries, |mut row, (id, envelope)| {
-        row.push_bind(id).push_bind(envelope);
-    });
-    let done = query.build().execute(db).await?;
-    if done.rows_affected() == count as u64 {
-        Ok(count)
-    } else {
-        Err(sqlx::Error::RowNotFound)
-    }
-}
-
 /// SQLite integers are signed; sequence numbers never come near the bound.
 fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -137,11 +97,9 @@ fn int(value: u64) -> i64 {
 /// A ledger row's key: the author above 40 bits of sequence number.
 const SEQUENCE_BITS: u32 = 40;
 
-fn ledger_id(author: Author, sequence: u64) -> Result<i64, sqlx::Error> {
+fn ledger_id(author: Author, sequence: u64) -> Result<i64, StoreError> {
     if sequence == 0 || sequence >> SEQUENCE_BITS != 0 {
-        return Err(sqlx::Error::Protocol(
-            "a sequence number beyond 40 bits".to_owned(),
-        ));
+        return Err(StoreError::Internal("a sequence number beyond 40 bits"));
     }
     Ok(i64::from(author.0) << SEQUENCE_BITS | int(sequence))
 }
@@ -187,116 +145,148 @@ impl Write {
     }
 
     /// Executes the statement; each must change exactly one row, but for those that forget.
-    pub async fn execute(&self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let query = match self {
-            Self::Author { author, member } => {
-                sqlx::query("INSERT INTO authors (id, member) VALUES ($1, $2)")
-                    .bind(author.0)
-                    .bind(member.as_str())
-            }
-            Self::Acknowledged { author, sequence } => {
-                sqlx::query("UPDATE authors SET acknowledged = $2 WHERE id = $1")
-                    .bind(author.0)
-                    .bind(int(*sequence))
-            }
-            Self::Entry { author, sequence, envelope } => {
-                sqlx::query("INSERT INTO ledger (id, envelope) VALUES ($1, $2)")
-                .bind(ledger_id(*author, *sequence)?)
-                    .bind(envelope.as_slice())
-            }
-            Self::Equivocation { author, sequence, presented } => sqlx::query(
-                "INSERT INTO equivocations (author, sequence, presented) VALUES ($1, $2, $3)",
-            )
-            .bind(author.0)
-            .bind(int(*sequence))
-            .bind(presented.as_slice()),
-            Self::RolledBack { ours, seen, evidence } => sqlx::query(
-                "INSERT OR REPLACE INTO rolled_back (one, ours, seen, evidence) VALUES (1, $1, $2, $3)",
-            )
-            .bind(int(*ours))
-            .bind(int(*seen))
-            .bind(evidence.as_slice()),
-            _ => return self.execute_material(db).await,
-        };
-        exactly_one(query.execute(db).await?.rows_affected())
+    pub fn execute(&self, db: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Author { author, member } => one(
+                db,
+                "INSERT INTO authors (id, member) VALUES (?1, ?2)",
+                params![author.0, member.as_str()],
+            ),
+            Self::Acknowledged { author, sequence } => one(
+                db,
+                "UPDATE authors SET acknowledged = ?2 WHERE id = ?1",
+                params![author.0, int(*sequence)],
+            ),
+            Self::Entry {
+                author,
+                sequence,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO ledger (id, envelope) VALUES (?1, ?2)",
+                params![ledger_id(*author, *sequence)?, envelope],
+            ),
+            Self::Equivocation {
+                author,
+                sequence,
+                presented,
+            } => one(
+                db,
+                "INSERT INTO equivocations (author, sequence, presented) VALUES (?1, ?2, ?3)",
+                params![author.0, int(*sequence), presented],
+            ),
+            Self::RolledBack {
+                ours,
+                seen,
+                evidence,
+            } => one(
+                db,
+                "INSERT OR REPLACE INTO rolled_back (one, ours, seen, evidence) VALUES (1, ?1, ?2, ?3)",
+                params![int(*ours), int(*seen), evidence],
+            ),
+            _ => self.execute_material(db),
+        }
     }
 
     /// Everything that is not of a ledger.
-    async fn execute_material(&self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let query = match self {
-            Self::Share { key, generation, record, tag, sealed } => sqlx::query(
-                "INSERT INTO shares (key, generation, record, tag, sealed) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(key.as_str())
-            .bind(generation)
-            .bind(record)
-            .bind(tag.as_slice())
-            .bind(sealed.as_slice()),
-            Self::Secret { kind, name, tag, sealed } => {
-                sqlx::query("INSERT INTO secrets (kind, name, tag, sealed) VALUES ($1, $2, $3, $4)")
-                    .bind(*kind)
-                    .bind(name)
-                    .bind(tag.as_slice())
-                    .bind(sealed.as_slice())
-            }
-            Self::SecretGone { kind, name } => {
-                sqlx::query("DELETE FROM secrets WHERE kind = $1 AND name = $2")
-                    .bind(*kind)
-                    .bind(name)
-            }
-            Self::Ceremony { ceremony, progress } => sqlx::query(
-                "INSERT OR REPLACE INTO ceremonies (ceremony, progress) VALUES ($1, $2)",
-            )
-            .bind(ceremony.as_bytes().as_slice())
-            .bind(progress),
-            Self::KeyBan { key, peer, at, evidence } => {
-                sqlx::query("INSERT INTO key_bans (key, peer, at, evidence) VALUES ($1, $2, $3, $4)")
-                    .bind(key.as_str())
-                    .bind(peer.as_str())
-                    .bind(at.as_millis())
-                    .bind(evidence)
-            }
-            Self::Bundle { version, digest, envelope } => {
-                sqlx::query("INSERT INTO bundles (version, digest, envelope) VALUES ($1, $2, $3)")
-                    .bind(int(*version))
-                    .bind(digest.as_bytes().as_slice())
-                    .bind(envelope.as_slice())
-            }
-            Self::Record { sequence, at, operation, subject, outcome, detail, kept } => sqlx::query(
+    fn execute_material(&self, db: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Share {
+                key,
+                generation,
+                record,
+                tag,
+                sealed,
+            } => one(
+                db,
+                "INSERT INTO shares (key, generation, record, tag, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![key.as_str(), generation, record, tag, sealed],
+            ),
+            Self::Secret {
+                kind,
+                name,
+                tag,
+                sealed,
+            } => one(
+                db,
+                "INSERT INTO secrets (kind, name, tag, sealed) VALUES (?1, ?2, ?3, ?4)",
+                params![kind, name, tag, sealed],
+            ),
+            Self::SecretGone { kind, name } => one(
+                db,
+                "DELETE FROM secrets WHERE kind = ?1 AND name = ?2",
+                params![kind, name],
+            ),
+            Self::Ceremony { ceremony, progress } => one(
+                db,
+                "INSERT OR REPLACE INTO ceremonies (ceremony, progress) VALUES (?1, ?2)",
+                params![ceremony.as_bytes(), progress],
+            ),
+            Self::KeyBan {
+                key,
+                peer,
+                at,
+                evidence,
+            } => one(
+                db,
+                "INSERT INTO key_bans (key, peer, at, evidence) VALUES (?1, ?2, ?3, ?4)",
+                params![key.as_str(), peer.as_str(), at.as_millis(), evidence],
+            ),
+            Self::Bundle {
+                version,
+                digest,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO bundles (version, digest, envelope) VALUES (?1, ?2, ?3)",
+                params![int(*version), digest.as_bytes(), envelope],
+            ),
+            Self::Record {
+                sequence,
+                at,
+                operation,
+                subject,
+                outcome,
+                detail,
+                kept,
+            } => one(
+                db,
                 "INSERT INTO records (sequence, at, operation, subject, outcome, detail, kept) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    int(*sequence),
+                    at.as_millis(),
+                    operation,
+                    subject,
+                    outcome,
+                    detail,
+                    kept
+                ],
+            ),
+            Self::ForgetRefusals { oldest } => execute(
+                db,
+                "DELETE FROM records WHERE sequence IN \
+                 (SELECT sequence FROM records WHERE kept = 0 ORDER BY sequence LIMIT ?1)",
+                params![int(*oldest)],
             )
-            .bind(int(*sequence))
-            .bind(at.as_millis())
-            .bind(operation)
-            .bind(subject)
-            .bind(outcome)
-            .bind(detail)
-            .bind(kept),
-            Self::ForgetRefusals { oldest } => {
-                return forget_refusals(db, *oldest).await;
-            }
-            _ => return Err(sqlx::Error::Protocol("a ledger row among material".to_owned())),
-        };
-        exactly_one(query.execute(db).await?.rows_affected())
+            .map(|_| ()),
+            _ => Err(StoreError::Internal("a ledger row among material")),
+        }
     }
 }
 
-async fn forget_refusals(db: &mut SqliteConnection, oldest: u64) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM records WHERE sequence IN \
-         (SELECT sequence FROM records WHERE kept = 0 ORDER BY sequence LIMIT $1)",
-    )
-    .bind(int(oldest))
-    .execute(db)
-    .await
-    .map(|_| ())
+fn execute(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
+    db.prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(values))
+        .map_err(|error| StoreError::failed("commit", error))
 }
 
-fn exactly_one(rows: u64) -> Result<(), sqlx::Error> {
-    match rows {
+fn one(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<(), StoreError> {
+    match execute(db, sql, values)? {
         1 => Ok(()),
-        _ => Err(sqlx::Error::RowNotFound),
+        _ => Err(StoreError::Internal(
+            "a statement for one row changed another number of rows",
+        )),
     }
 }
 
@@ -307,78 +297,71 @@ pub(super) struct SealedShare {
 }
 
 /// One generation of a key's share.
-pub(super) async fn share(
-    db: &mut SqliteConnection,
+pub(super) fn share(
+    db: &Connection,
     key: &KeyId,
     generation: u32,
-) -> Result<Option<SealedShare>, sqlx::Error> {
-    let row: Option<(u32, Vec<u8>)> =
-        sqlx::query_as("SELECT generation, sealed FROM shares WHERE key = $1 AND generation = $2")
-            .bind(key.as_str())
-            .bind(generation)
-            .fetch_optional(db)
-            .await?;
-    Ok(row.map(|(generation, sealed)| SealedShare { generation, sealed }))
+) -> rusqlite::Result<Option<SealedShare>> {
+    db.prepare_cached("SELECT generation, sealed FROM shares WHERE key = ?1 AND generation = ?2")?
+        .query_row(params![key.as_str(), generation], |row| {
+            Ok(SealedShare {
+                generation: row.get(0)?,
+                sealed: row.get(1)?,
+            })
+        })
+        .optional()
 }
 
 /// Own ledger entries above a sequence number.
-pub(super) async fn own_entries(
-    db: &mut SqliteConnection,
+pub(super) fn own_entries(
+    db: &Connection,
     after: u64,
     limit: usize,
-) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar("SELECT envelope FROM ledger WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3")
-        .bind(int(after))
-        .bind(1i64 << SEQUENCE_BITS)
-        .bind(int(limit as u64))
-        .fetch_all(db)
-        .await
+) -> rusqlite::Result<Vec<Vec<u8>>> {
+    db.prepare_cached("SELECT envelope FROM ledger WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3")?
+        .query_map(
+            params![int(after), 1i64 << SEQUENCE_BITS, int(limit as u64)],
+            |row| row.get(0),
+        )?
+        .collect()
 }
 
 /// One entry of a peer's ledger.
-pub(super) async fn peer_entry(
-    db: &mut SqliteConnection,
+pub(super) fn peer_entry(
+    db: &Connection,
     peer: &MemberId,
     sequence: u64,
-) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar(
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    db.prepare_cached(
         "SELECT envelope FROM ledger JOIN authors ON authors.id = ledger.author \
-         WHERE authors.member = $1 AND sequence = $2",
-    )
-    .bind(peer.as_str())
-    .bind(int(sequence))
-    .fetch_optional(db)
-    .await
+         WHERE authors.member = ?1 AND sequence = ?2",
+    )?
+    .query_row(params![peer.as_str(), int(sequence)], |row| row.get(0))
+    .optional()
 }
 
 /// The bundle chain, oldest first.
-pub(super) async fn bundles(db: &mut SqliteConnection) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar("SELECT envelope FROM bundles ORDER BY version")
-        .fetch_all(db)
-        .await
+pub(super) fn bundles(db: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
+    db.prepare("SELECT envelope FROM bundles ORDER BY version")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// The newest records, newest first.
-pub(super) async fn records(
-    db: &mut SqliteConnection,
-    limit: usize,
-) -> Result<Vec<Record>, sqlx::Error> {
-    use sqlx::Row as _;
-    sqlx::query(
+pub(super) fn records(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Record>> {
+    db.prepare_cached(
         "SELECT sequence, at, operation, subject, outcome, detail FROM records \
-         ORDER BY sequence DESC LIMIT $1",
-    )
-    .bind(int(limit as u64))
-    .try_map(|row: SqliteRow| {
+         ORDER BY sequence DESC LIMIT ?1",
+    )?
+    .query_map(params![int(limit as u64)], |row| {
         Ok(Record {
-            sequence: u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0),
-            at: Timestamp::from_millis(row.try_get(1)?),
-            operation: row.try_get(2)?,
-            subject: row.try_get(3)?,
-            outcome: row.try_get(4)?,
-            detail: row.try_get(5)?,
+            sequence: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+            at: Timestamp::from_millis(row.get(1)?),
+            operation: row.get(2)?,
+            subject: row.get(3)?,
+            outcome: row.get(4)?,
+            detail: row.get(5)?,
         })
-    })
-    .fetch_all(db)
-    .await
+    })?
+    .collect()
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use countersign_policy::{KeyId, MemberId};
-use sqlx::{Connection as _, SqliteConnection};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -72,7 +72,7 @@ pub(super) enum CrashPoint {
 }
 
 pub(super) struct Writer {
-    pub db: SqliteConnection,
+    pub db: Connection,
     pub state: State,
     pub published: Arc<RwLock<Published>>,
     pub ops: mpsc::Receiver<Op>,
@@ -83,6 +83,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Starts the writer on a thread of its own: SQLite and the disk never keep the network waiting.
+    pub fn start(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || runtime.block_on(self.run()))
+            .map(|_| ())
+    }
+
     /// Runs until every handle is gone, a close is asked for, or something fails.
     pub async fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
@@ -94,7 +105,7 @@ impl Writer {
                 break;
             }
             let due = flush_at.is_some_and(|at| at <= Instant::now());
-            match self.serve(&mut group, due).await {
+            match self.serve(&mut group, due) {
                 Ok(close) => closing = close,
                 Err(failure) => {
                     tracing::error!(error = %failure, "the store failed and refuses to work until it is opened again");
@@ -107,11 +118,11 @@ impl Writer {
                 false => flush_at.or_else(|| Instant::now().checked_add(LAZY_WRITE)),
             };
         }
-        if let Err(failure) = self.commit().await {
+        if let Err(failure) = self.commit() {
             tracing::error!(error = %failure, "rows that were no promise could not be written at the end");
         }
         self.fail(StoreError::Closed);
-        if let Err(error) = self.db.close().await {
+        if let Err((_, error)) = self.db.close() {
             tracing::error!(%error, "the store did not close cleanly");
         }
         // The file is free once this is answered.
@@ -136,7 +147,7 @@ impl Writer {
     }
 
     /// Decides and writes one group.
-    async fn serve(
+    fn serve(
         &mut self,
         group: &mut Vec<Op>,
         flush: bool,
@@ -158,26 +169,24 @@ impl Writer {
             }
         }
         if flush || self.waiting.len() >= MAX_WAITING_ROWS {
-            self.commit().await?;
+            self.commit()?;
         }
         for answer in answers {
             answer();
         }
         for query in reads {
-            self.read(query).await;
+            self.read(query);
         }
         Ok(closing)
     }
 
     /// Writes all waiting rows in one transaction, then publishes what they say.
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         if self.waiting.is_empty() {
             return Ok(());
         }
         let rows = std::mem::take(&mut self.waiting);
-        self.transact(&rows)
-            .await
-            .map_err(|error| StoreError::failed("commit", error))?;
+        self.transact(&rows)?;
         if let Some((ours, seen)) = self.state.rolled_back {
             return Err(StoreError::RolledBack { ours, seen });
         }
@@ -185,64 +194,49 @@ impl Writer {
         Ok(())
     }
 
-    async fn transact(&mut self, rows: &[Write]) -> Result<(), sqlx::Error> {
+    fn transact(&mut self, rows: &[Write]) -> Result<(), StoreError> {
+        let failed = |error| StoreError::failed("commit", error);
         #[cfg(test)]
         self.crash_at(CrashPoint::BeforeRows);
-        let mut transaction = self.db.begin_with("BEGIN IMMEDIATE").await?;
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let done = rows::execute_first(rest, &mut transaction).await?;
-            rest = rest.get(done..).unwrap_or_default();
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        for row in rows {
+            row.execute(&transaction)?;
         }
         #[cfg(test)]
         crash_if(&mut self.crash, CrashPoint::BeforeCommit);
-        transaction.commit().await?;
+        transaction.commit().map_err(failed)?;
         #[cfg(test)]
         self.crash_at(CrashPoint::AfterCommit);
         Ok(())
     }
 
-    async fn read(&mut self, query: Query) {
-        // A caller that no longer waits is no fault.
+    fn read(&self, query: Query) {
+        fn answer<T>(reply: Reply<T>, found: rusqlite::Result<T>) {
+            // A caller that no longer waits is no fault.
+            let _ = reply.send(found.map_err(|error| StoreError::failed("read", error)));
+        }
+        let db = &self.db;
         match query {
             Query::Share(key, generation, reply) => {
-                let found = rows::share(&mut self.db, &key, generation).await;
-                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
+                answer(reply, rows::share(db, &key, generation))
             }
             Query::Entries {
                 after,
                 limit,
                 reply,
-            } => {
-                let found = rows::own_entries(&mut self.db, after, limit).await;
-                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
-            }
+            } => answer(reply, rows::own_entries(db, after, limit)),
             Query::PeerEntry {
                 peer,
                 sequence,
                 reply,
-            } => {
-                let found = rows::peer_entry(&mut self.db, &peer, sequence).await;
-                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
-            }
-            Query::Bundles(reply) => {
-                let found = rows::bundles(&mut self.db).await;
-                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
-            }
-            Query::Records(limit, reply) => {
-                let found = rows::records(&mut self.db, limit).await;
-                let _ = reply.send(found.map_err(|e| StoreError::failed("read", e)));
-            }
+            } => answer(reply, rows::peer_entry(db, &peer, sequence)),
+            Query::Bundles(reply) => answer(reply, rows::bundles(db)),
+            Query::Records(limit, reply) => answer(reply, rows::records(db, limit)),
             #[cfg(test)]
-            Query::Script(sql, reply) => {
-                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-                    .execute(&mut self.db)
-                    .await;
-                let _ = reply.send(
-                    done.map(|_| ())
-                        .map_err(|e| StoreError::failed("script", e)),
-                );
-            }
+            Query::Script(sql, reply) => answer(reply, db.execute_batch(&sql)),
         }
     }
 
@@ -265,7 +259,7 @@ impl Writer {
     async fn refuse_everything(mut self) {
         self.ops.close();
         while self.ops.recv().await.is_some() {}
-        let _ = self.db.close().await;
+        let _ = self.db.close();
     }
 
     #[cfg(test)]

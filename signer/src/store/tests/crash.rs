@@ -79,9 +79,8 @@ async fn child_that_is_killed() {
     let run = std::env::var(RUN).unwrap();
     let folder: &Path = folder.as_ref();
     let options = options(folder, "node-1");
-    let (mut writer, shared) = Store::prepare(&options, identity("node-1"), &kek(PASSPHRASE))
-        .await
-        .unwrap();
+    let (mut writer, shared) =
+        Store::prepare(&options, identity("node-1"), &kek(PASSPHRASE)).unwrap();
     if let Ok(point) = std::env::var(POINT) {
         let (point, countdown) = point.split_once(':').unwrap();
         let point = match point {
@@ -91,7 +90,7 @@ async fn child_that_is_killed() {
         };
         writer.crash = Some((point, countdown.parse().unwrap()));
     }
-    tokio::spawn(writer.run());
+    writer.start().unwrap();
     let store = Store { shared };
     told("started".into());
     let workers = (0..6).map(|worker| tokio::spawn(work(store.clone(), run.clone(), worker)));
