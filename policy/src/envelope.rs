@@ -219,9 +219,24 @@ impl IdentityPublicKey {
 
     /// Strict verification (RFC 8032 with canonical encodings, small-order keys refused).
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        ReadyKey::new(self).is_some_and(|key| key.verify(message, signature))
+    }
+}
+
+/// A statement key whose point is decompressed already: for keys that verify again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadyKey(VerifyingKey);
+
+impl ReadyKey {
+    /// None when the bytes are no point; such a key verifies nothing.
+    pub(crate) fn new(key: &IdentityPublicKey) -> Option<Self> {
+        VerifyingKey::from_bytes(key.as_bytes()).ok().map(Self)
+    }
+
+    /// See [`IdentityPublicKey::verify`].
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
-        VerifyingKey::from_bytes(self.as_bytes())
-            .is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+        self.0.verify_strict(message, &signature).is_ok()
     }
 }
 

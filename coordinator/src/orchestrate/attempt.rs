@@ -84,6 +84,8 @@ pub(crate) struct Broken {
     pub(crate) avoid: BTreeSet<MemberId>,
     /// Whether waiting may help more than another signer set.
     pub(crate) wait: bool,
+    /// A node refused the presignature that it was believed to have.
+    pub(crate) presignature: bool,
 }
 
 /// Prepares at every participant at once, and verifies the receipts.
@@ -353,10 +355,11 @@ fn weigh(
         Some(ProblemCode::Authorization | ProblemCode::NotFound | ProblemCode::Policy) => {
             broken.wait = true;
         }
+        // Somebody else was faster, or the node restarted.
+        Some(ProblemCode::Presignature) => broken.presignature = true,
         // The session's failure, not this node's.
         Some(
-            ProblemCode::Presignature
-            | ProblemCode::Receipts
+            ProblemCode::Receipts
             | ProblemCode::Protocol
             | ProblemCode::Timeout
             | ProblemCode::Aborted

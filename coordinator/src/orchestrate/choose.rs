@@ -173,9 +173,18 @@ struct Inner {
     available: HashMap<PoolKey, VecDeque<Hash>>,
     named: HashSet<Hash>,
     named_order: VecDeque<Hash>,
+    /// A node refused a presignature that it was believed to have.
+    doubted: bool,
 }
 
 impl PresignaturePools {
+    /// Forgets what the nodes said about a key's pools: one of them had less than that. The next choice asks again.
+    pub(crate) fn doubt(&self, key: &KeyId) {
+        let mut inner = self.lock();
+        inner.available.retain(|(of, _, _), _| of != key);
+        inner.doubted = true;
+    }
+
     fn take(&self, key: &KeyId, path: &DerivationPath, signers: &[MemberId]) -> Option<Hash> {
         let mut inner = self.lock();
         let pool = (key.clone(), path.clone(), signers.to_vec());
@@ -193,7 +202,8 @@ impl PresignaturePools {
     /// Asks the key's nodes what they have. A presignature counts when every node of its signer set has it.
     pub(crate) async fn refresh(&self, core: &Core, key: &KeyRecord) {
         let mut last = self.refreshing.lock().await;
-        if last.is_some_and(|at| at.elapsed() < POOLS_AGE) {
+        let doubted = std::mem::take(&mut self.lock().doubted);
+        if !doubted && last.is_some_and(|at| at.elapsed() < POOLS_AGE) {
             return;
         }
         let mut calls = JoinSet::new();
@@ -294,5 +304,15 @@ mod tests {
         assert_eq!(take(), None);
         pools.learn(&answers);
         assert_eq!(take(), None, "named already");
+        let three = Hash::sha256(b"3");
+        let answers = signers
+            .iter()
+            .map(|node| (node.clone(), entry(vec![three])))
+            .collect();
+        pools.learn(&answers);
+        pools.doubt(&key);
+        assert_eq!(take(), None, "no node is believed about the key");
+        pools.learn(&answers);
+        assert_eq!(take(), Some(three));
     }
 }

@@ -251,6 +251,9 @@ impl Task {
                 self.last = Some(broken.why);
             }
             self.avoid.extend(broken.avoid);
+            if broken.presignature {
+                core.pools.doubt(&self.verified.body().key);
+            }
             let change = Change {
                 receipts: self.receipts.as_deref(),
                 outcome: outcome.as_deref(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
 use super::validate::{ValidationError, shared_domains, validate};
-use crate::envelope::{Envelope, IdentityPublicKey};
+use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
 use crate::statement::{
@@ -310,7 +310,11 @@ fn require_bounded_life(bundle: &Verified<PolicyBundle>) -> Result<(), ChainErro
 
 fn statement_signers(bundle: &PolicyBundle) -> BTreeMap<MemberId, Signer> {
     let signer = |m: &Member| Signer {
-        keys: m.keys.iter().map(|k| k.public_key).collect(),
+        keys: m
+            .keys
+            .iter()
+            .filter_map(|k| ReadyKey::new(&k.public_key))
+            .collect(),
         roles: m.roles.clone(),
     };
     bundle

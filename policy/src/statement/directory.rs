@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Body, Kind, Statement, Verified};
 use crate::bundle::Role;
 use crate::canonical::{self, CanonicalError};
-use crate::envelope::{Envelope, IdentityPublicKey, MAX_PAYLOAD};
+use crate::envelope::{Envelope, MAX_PAYLOAD, ReadyKey};
 use crate::hash::Hash;
 use crate::id::MemberId;
 use crate::time::Timestamp;
@@ -120,7 +120,7 @@ pub struct Directory {
 /// What a directory knows of a member.
 #[derive(Debug, Clone)]
 pub(crate) struct Signer {
-    pub(crate) keys: Vec<IdentityPublicKey>,
+    pub(crate) keys: Vec<ReadyKey>,
     pub(crate) roles: BTreeSet<Role>,
 }
 

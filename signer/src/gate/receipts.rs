@@ -7,11 +7,10 @@ use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol};
 use crate::threshold::ExecutionId;
 use crate::wire::{Problem, ProblemCode};
 
-/// One receipt of each participant, all over the same terms. Built by [`agree`] alone.
+/// One receipt of each participant, all over the same terms: the hash that names them. Built by [`agree`] alone.
 #[derive(Debug)]
 pub struct AgreedReceipts {
     hash: Hash,
-    receipts: Vec<Verified<Receipt>>,
 }
 
 /// Checks that there is exactly one receipt of each participant, in order, and that all agree in every shared field
@@ -23,7 +22,7 @@ pub fn agree(
     bundle: &ActiveBundle,
     terms: &SessionTerms,
     me: &MemberId,
-    own: Hash,
+    own: &Envelope,
     envelopes: &[Envelope],
 ) -> Result<AgreedReceipts, Problem> {
     let refuse = |detail: String| ProblemCode::Receipts.problem(detail);
@@ -34,8 +33,13 @@ pub fn agree(
             terms.participants.len()
         )));
     }
-    let mut receipts = Vec::with_capacity(envelopes.len());
+    let mut digests = Vec::with_capacity(envelopes.len());
     for (participant, envelope) in terms.participants.iter().zip(envelopes) {
+        // Byte for byte what this node signed a moment ago.
+        if participant == me && envelope == own {
+            digests.push(own.digest());
+            continue;
+        }
         let receipt: Verified<Receipt> = bundle.directory().open(envelope).map_err(|e| {
             ProblemCode::Statement.problem(format!("the receipt of {participant}: {e}"))
         })?;
@@ -50,15 +54,16 @@ pub fn agree(
                 "{participant} agreed to other terms than this node: the coordinator split the signers"
             )));
         }
-        if participant == me && receipt.digest() != own {
+        if participant == me {
             return Err(refuse(
                 "the receipt shown as this node's own is another one".to_owned(),
             ));
         }
-        receipts.push(receipt);
+        digests.push(receipt.digest());
     }
-    let hash = receipts_hash(receipts.iter().map(Verified::digest));
-    Ok(AgreedReceipts { hash, receipts })
+    Ok(AgreedReceipts {
+        hash: receipts_hash(digests.into_iter()),
+    })
 }
 
 /// The hash that confirms carry: over the receipts' digests in the participants' order.
@@ -72,11 +77,6 @@ impl AgreedReceipts {
     /// The hash over all receipts.
     pub fn hash(&self) -> Hash {
         self.hash
-    }
-
-    /// The receipts in the participants' order.
-    pub fn receipts(&self) -> &[Verified<Receipt>] {
-        &self.receipts
     }
 
     /// The execution id: protocol, key, epoch, attempt and the ordered receipts. Epoch is the ceremony's transcript.

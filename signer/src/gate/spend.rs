@@ -17,7 +17,6 @@ pub struct ReservedSpend {
     admitted: Admitted,
     terms: SessionTerms,
     receipt: Envelope,
-    receipt_digest: Hash,
 }
 
 /// Appends the reservation to the ledger, and only then makes the receipt.
@@ -55,12 +54,10 @@ pub async fn reserve(
     let receipt = statement
         .sign(identity)
         .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
-    let receipt_digest = receipt.digest();
     Ok(ReservedSpend {
         admitted,
         terms,
         receipt,
-        receipt_digest,
     })
 }
 
@@ -78,11 +75,6 @@ impl ReservedSpend {
     /// This node's receipt.
     pub fn receipt(&self) -> &Envelope {
         &self.receipt
-    }
-
-    /// Its digest.
-    pub fn receipt_digest(&self) -> Hash {
-        self.receipt_digest
     }
 
     /// The bytes to sign, as decoded and re-encoded (I4), with their hash function.

@@ -180,7 +180,7 @@ impl Engine {
             &bundle,
             spend.terms(),
             &self.parts.me,
-            spend.receipt_digest(),
+            spend.receipt(),
             &call.receipts,
         )?;
         let key = spend.admitted().key();

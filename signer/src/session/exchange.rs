@@ -233,7 +233,12 @@ async fn take_confirm(
     }
     let known = match parts
         .store
-        .ingest(peer, message.entries, bundle.directory())
+        .ingest_with(
+            peer,
+            message.entries,
+            Some(message.known),
+            bundle.directory(),
+        )
         .await
     {
         Ok(known) => known,
@@ -261,11 +266,6 @@ async fn take_confirm(
             "{peer} states another ledger head than its entries give"
         )));
     }
-    parts
-        .store
-        .acknowledged(peer, message.known)
-        .await
-        .map_err(|e| store_fault(&e))?;
     Ok(confirm)
 }
 

@@ -216,7 +216,8 @@ pub async fn take(
     }
     let bundle = parts.bundle.current();
     let given = !call.entries.is_empty();
-    match store.ingest(peer, call.entries, bundle.directory()).await {
+    let taken = store.ingest_with(peer, call.entries, Some(call.known), bundle.directory());
+    match taken.await {
         // Answered when they are durable: the peer would send them again otherwise.
         Ok(_) if given => store.settled().await.map_err(fault)?,
         Ok(_) => {}
@@ -227,7 +228,6 @@ pub async fn take(
             return Err(problem);
         }
     }
-    store.acknowledged(peer, call.known).await.map_err(fault)?;
     let known = store.peer_position(peer).map_err(fault)?.known.sequence;
     Ok(EntriesKnown {
         known,

@@ -98,6 +98,20 @@ impl Store {
         entries: Vec<Envelope>,
         directory: &Directory,
     ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
+        self.ingest_with(peer, entries, None, directory).await
+    }
+
+    /// The same, and remembers how far the peer says it knows our ledger ([`Store::acknowledged`]) if its entries are taken.
+    ///
+    /// # Errors
+    /// [`IngestRefusal`] or a [`StoreError`].
+    pub async fn ingest_with(
+        &self,
+        peer: &MemberId,
+        entries: Vec<Envelope>,
+        acknowledged: Option<u64>,
+        directory: &Directory,
+    ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
         if *peer == *self.node() {
             return Err(OpError::Refused(IngestRefusal::Own));
         }
@@ -120,7 +134,13 @@ impl Store {
         let peer = peer.clone();
         let given = !entries.is_empty();
         let taken = self
-            .lazily(move |state, writes| state.ingest(&peer, given, &verified, writes))
+            .lazily(move |state, writes| {
+                let taken = state.ingest(&peer, given, &verified, writes)?;
+                if let (Ok(_), Some(sequence)) = (&taken, acknowledged) {
+                    state.acknowledged(&peer, sequence, writes)?;
+                }
+                Ok(taken)
+            })
             .await?;
         if taken.is_ok() {
             known.remember(names);
