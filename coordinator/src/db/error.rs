@@ -12,6 +12,29 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
+    /// SQLite refused.
+    #[error("database operation {operation}")]
+    Sqlite {
+        /// The transaction's name.
+        operation: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// There was no connection to run it on.
+    #[error("database operation {operation}: {why}")]
+    NoConnection {
+        /// The transaction's name.
+        operation: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A transaction that waits for something besides the database: a fault of this program.
+    #[error("database operation {operation} waits for something else")]
+    Waits {
+        /// The transaction's name.
+        operation: &'static str,
+    },
     /// The URL names no database that is supported.
     #[error("the database URL must start with sqlite: or postgres:")]
     Url,
@@ -42,8 +65,16 @@ impl DbError {
     /// Whether the same transaction may succeed when it is run again: the databases' own codes for conflicts between
     /// transactions.
     pub(super) fn is_retryable(&self) -> bool {
-        let Self::Database { source, .. } = self else {
-            return false;
+        let source = match self {
+            Self::Sqlite { source, .. } => {
+                use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+                return matches!(
+                    source.sqlite_error_code(),
+                    Some(DatabaseBusy | DatabaseLocked)
+                );
+            }
+            Self::Database { source, .. } => source,
+            _ => return false,
         };
         let Some(code) = source
             .as_database_error()
@@ -51,12 +82,7 @@ impl DbError {
         else {
             return false;
         };
-        match code.as_str() {
-            // PostgreSQL: serialization_failure, deadlock_detected.
-            "40001" | "40P01" => true,
-            // SQLite: SQLITE_BUSY, SQLITE_LOCKED and BUSY's extended codes (RECOVERY, SNAPSHOT, TIMEOUT).
-            "5" | "6" | "261" | "517" | "773" => true,
-            _ => false,
-        }
+        // PostgreSQL: serialization_failure, deadlock_detected.
+        matches!(code.as_str(), "40001" | "40P01")
     }
 }

@@ -1,7 +1,7 @@
 //! The only place with SQL. One [`Datastore`] over SQLite (the default) and PostgreSQL (for more than one coordinator).
 //!
 //! Everything happens in named transactions that may be run again when the database reports a conflict, so their
-//! closures have no effect besides the transaction. SQLite: WAL, `synchronous=FULL`, one writer. PostgreSQL: REPEATABLE
+//! closures have no effect besides the transaction, and await nothing else. SQLite: WAL, `synchronous=FULL`, one writer. PostgreSQL: REPEATABLE
 //! READ, which with the unique indexes and the revision check of every update is enough.
 
 mod create;
@@ -10,6 +10,7 @@ mod error;
 mod leases;
 mod model;
 mod requests;
+mod sqlite;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -33,14 +34,14 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, SqlSafeStr as _};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+
+use sqlite::{Access, Connections};
 
 /// How often a transaction is run again when the database reports a conflict.
 const MAX_TRIES: u32 = 10;
-const POOL_SIZE: u32 = 8;
+const POOL_SIZE: u8 = 8;
 
 const SQLITE_MIGRATIONS: [(i64, &str, &str); 2] = [
     (
@@ -79,8 +80,8 @@ pub struct Datastore {
 #[derive(Debug, Clone)]
 enum Pools {
     Sqlite {
-        writer: SqlitePool,
-        readers: SqlitePool,
+        writer: Connections,
+        readers: Connections,
     },
     Postgres(PgPool),
 }
@@ -113,7 +114,7 @@ impl Datastore {
     {
         let mut tries = 1_u32;
         loop {
-            match self.try_tx(name, input, &work).await {
+            match self.transact(name, input, &work, Access::Write).await {
                 Err(error) if error.is_retryable() && tries < MAX_TRIES => {
                     tracing::debug!(transaction = name, tries, "transaction is run again");
                     tokio::time::sleep(pause(tries)).await;
@@ -124,25 +125,49 @@ impl Datastore {
         }
     }
 
-    async fn try_tx<C, T, F>(&self, name: &'static str, input: &C, work: &F) -> Result<T, DbError>
+    /// One transaction, from its beginning to its commit.
+    async fn transact<C, T, F>(
+        &self,
+        name: &'static str,
+        input: &C,
+        work: &F,
+        access: Access,
+    ) -> Result<T, DbError>
     where
         C: Sync,
         F: for<'t> Fn(&'t mut Tx, &'t C) -> TxFuture<'t, T> + Send + Sync,
     {
-        let begun = match &self.pools {
-            Pools::Sqlite { writer, .. } => writer
-                .begin_with("BEGIN IMMEDIATE")
-                .await
-                .map(|tx| Tx::sqlite(tx, name)),
-            Pools::Postgres(pool) => pool
-                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                .await
-                .map(|tx| Tx::postgres(tx, name)),
+        let pool = match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                let connections = match access {
+                    Access::Write => writer,
+                    Access::Read => readers,
+                };
+                let held = connections.acquire(name).await?;
+                return sqlite::in_place(|| {
+                    let begun = held.begin();
+                    begun.map_err(|source| DbError::Sqlite {
+                        operation: name,
+                        source,
+                    })?;
+                    let mut tx = Tx::sqlite(held, name);
+                    let result = sqlite::done(name, work(&mut tx, input))?;
+                    sqlite::done(name, tx.commit())?;
+                    Ok(result)
+                });
+            }
+            Pools::Postgres(pool) => pool,
         };
-        let mut tx = begun.map_err(|source| DbError::Database {
+        let begin = match access {
+            Access::Write => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        let begun = pool.begin_with(begin).await;
+        let begun = begun.map_err(|source| DbError::Database {
             operation: name,
             source,
         })?;
+        let mut tx = Tx::postgres(begun, name);
         let result = work(&mut tx, input).await?;
         tx.commit().await?;
         Ok(result)
@@ -159,23 +184,7 @@ impl Datastore {
         C: Sync,
         F: for<'t> Fn(&'t mut Tx, &'t C) -> TxFuture<'t, T> + Send + Sync,
     {
-        let begun = match &self.pools {
-            Pools::Sqlite { readers, .. } => readers
-                .begin_with("BEGIN DEFERRED")
-                .await
-                .map(|tx| Tx::sqlite(tx, name)),
-            Pools::Postgres(pool) => pool
-                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                .await
-                .map(|tx| Tx::postgres(tx, name)),
-        };
-        let mut tx = begun.map_err(|source| DbError::Database {
-            operation: name,
-            source,
-        })?;
-        let result = work(&mut tx, input).await?;
-        tx.commit().await?;
-        Ok(result)
+        self.transact(name, input, &work, Access::Read).await
     }
 
     /// Whether the database answers.
@@ -190,8 +199,8 @@ impl Datastore {
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { writer, readers } => {
-                readers.close().await;
-                writer.close().await;
+                readers.close();
+                writer.close();
             }
             Pools::Postgres(pool) => pool.close().await,
         }
@@ -222,22 +231,16 @@ async fn open_sqlite(url: &str) -> Result<Pools, DbError> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options.clone())
-        .await
-        .map_err(fail)?;
+    // The migrator is the same for both databases; everything else goes without it.
+    let path = options.get_filename().to_owned();
+    let mut db = options.connect().await.map_err(fail)?;
     migrator(&SQLITE_MIGRATIONS)
-        .run(&writer)
+        .run(&mut db)
         .await
         .map_err(DbError::Migrate)?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(POOL_SIZE)
-        .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options)
-        .await
-        .map_err(fail)?;
+    db.close().await.map_err(fail)?;
+    let writer = Connections::new(&path, Access::Write, 1);
+    let readers = Connections::new(&path, Access::Read, usize::from(POOL_SIZE));
     Ok(Pools::Sqlite { writer, readers })
 }
 
@@ -251,7 +254,7 @@ async fn open_postgres(url: &str) -> Result<Pools, DbError> {
         .application_name("countersign-coordinator")
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
-        .max_connections(POOL_SIZE)
+        .max_connections(u32::from(POOL_SIZE))
         .acquire_timeout(Duration::from_secs(10))
         .connect_with(options)
         .await

@@ -2,10 +2,10 @@
 //! types BIGINT and TEXT.
 
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Postgres, Row as _, Sqlite, Transaction};
+use sqlx::{Postgres, Row as _, Transaction};
 
 use super::DbError;
+use super::sqlite::{Held, SqliteRow};
 
 /// A parameter of a statement.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) enum Row {
 }
 
 enum Inner {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Held),
     Postgres(Transaction<'static, Postgres>),
 }
 
@@ -33,25 +33,24 @@ pub struct Tx {
     name: &'static str,
 }
 
-macro_rules! bound {
-    ($sql:expr, $params:expr) => {{
-        let mut query = sqlx::query($sql);
-        for value in $params {
-            query = match *value {
-                Value::Int(v) => query.bind(v),
-                Value::Text(v) => query.bind(v.to_owned()),
-                Value::OptInt(v) => query.bind(v),
-                Value::OptText(v) => query.bind(v.map(str::to_owned)),
-            };
-        }
-        query
-    }};
+type Query = sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments>;
+
+fn bound(sql: &'static str, params: &[Value<'_>]) -> Query {
+    params
+        .iter()
+        .fold(sqlx::query(sql), |query, value| match *value {
+            Value::Int(v) => query.bind(v),
+            Value::Text(v) => query.bind(v.to_owned()),
+            Value::OptInt(v) => query.bind(v),
+            Value::OptText(v) => query.bind(v.map(str::to_owned)),
+        })
 }
 
 impl Tx {
-    pub(super) fn sqlite(transaction: Transaction<'static, Sqlite>, name: &'static str) -> Self {
+    /// On a connection where a transaction has begun.
+    pub(super) fn sqlite(held: Held, name: &'static str) -> Self {
         Self {
-            inner: Inner::Sqlite(transaction),
+            inner: Inner::Sqlite(held),
             name,
         }
     }
@@ -69,13 +68,15 @@ impl Tx {
     pub(super) async fn commit(self) -> Result<(), DbError> {
         let name = self.name;
         match self.inner {
-            Inner::Sqlite(tx) => tx.commit().await,
-            Inner::Postgres(tx) => tx.commit().await,
+            Inner::Sqlite(held) => held.commit().map_err(|source| DbError::Sqlite {
+                operation: name,
+                source,
+            }),
+            Inner::Postgres(tx) => tx.commit().await.map_err(|source| DbError::Database {
+                operation: name,
+                source,
+            }),
         }
-        .map_err(|source| DbError::Database {
-            operation: name,
-            source,
-        })
     }
 
     /// Runs a statement; the number of rows it changed.
@@ -84,17 +85,17 @@ impl Tx {
         sql: &'static str,
         params: &[Value<'_>],
     ) -> Result<u64, DbError> {
-        let done = match &mut self.inner {
-            Inner::Sqlite(tx) => bound!(sql, params)
+        let operation = self.name;
+        match &mut self.inner {
+            Inner::Sqlite(held) => held
+                .execute(sql, params)
+                .map_err(|source| DbError::Sqlite { operation, source }),
+            Inner::Postgres(tx) => bound(sql, params)
                 .execute(&mut **tx)
                 .await
-                .map(|done| done.rows_affected()),
-            Inner::Postgres(tx) => bound!(sql, params)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()),
-        };
-        done.map_err(|source| self.error(source))
+                .map(|done| done.rows_affected())
+                .map_err(|source| DbError::Database { operation, source }),
+        }
     }
 
     /// Runs a query; all its rows.
@@ -103,17 +104,18 @@ impl Tx {
         sql: &'static str,
         params: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        let rows = match &mut self.inner {
-            Inner::Sqlite(tx) => bound!(sql, params)
+        let operation = self.name;
+        match &mut self.inner {
+            Inner::Sqlite(held) => held
+                .query(sql, params)
+                .map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                .map_err(|source| DbError::Sqlite { operation, source }),
+            Inner::Postgres(tx) => bound(sql, params)
                 .fetch_all(&mut **tx)
                 .await
-                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-            Inner::Postgres(tx) => bound!(sql, params)
-                .fetch_all(&mut **tx)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
-        };
-        rows.map_err(|source| self.error(source))
+                .map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                .map_err(|source| DbError::Database { operation, source }),
+        }
     }
 
     /// Runs a query that gives one row or none.
@@ -125,14 +127,13 @@ impl Tx {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// The database's clock, in milliseconds since 1970. Leases are by this clock, so that coordinators need not agree.
+    /// The database's clock, in milliseconds since 1970. Leases are by this clock, so that coordinators need not agree. With
+    /// SQLite that is this machine's own, as it would be to SQLite.
     pub(super) async fn now(&mut self) -> Result<i64, DbError> {
-        let sql = match self.inner {
-            Inner::Sqlite(_) => "SELECT CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) AS now",
-            Inner::Postgres(_) => {
-                "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now"
-            }
-        };
+        if let Inner::Sqlite(_) = self.inner {
+            return Ok(crate::core::now().as_millis());
+        }
+        let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
         match self.query_one(sql, &[]).await? {
             Some(row) => row.int("now"),
             None => Err(DbError::corrupt("no clock")),
@@ -146,46 +147,29 @@ impl Tx {
             Inner::Postgres(_) => postgres,
         }
     }
-
-    fn error(&self, source: sqlx::Error) -> DbError {
-        DbError::Database {
-            operation: self.name,
-            source,
-        }
-    }
 }
 
 impl Row {
     pub(super) fn int(&self, column: &'static str) -> Result<i64, DbError> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-            Self::Postgres(row) => row.try_get(column),
-        }
-        .map_err(DbError::corrupt)
+        self.opt_int(column)?.ok_or_else(|| empty(column))
     }
 
     pub(super) fn text(&self, column: &'static str) -> Result<String, DbError> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-            Self::Postgres(row) => row.try_get(column),
-        }
-        .map_err(DbError::corrupt)
+        self.opt_text(column)?.ok_or_else(|| empty(column))
     }
 
     pub(super) fn opt_int(&self, column: &'static str) -> Result<Option<i64>, DbError> {
         match self {
-            Self::Sqlite(row) => row.try_get(column),
-            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.opt_int(column),
+            Self::Postgres(row) => row.try_get(column).map_err(DbError::corrupt),
         }
-        .map_err(DbError::corrupt)
     }
 
     pub(super) fn opt_text(&self, column: &'static str) -> Result<Option<String>, DbError> {
         match self {
-            Self::Sqlite(row) => row.try_get(column),
-            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.opt_text(column),
+            Self::Postgres(row) => row.try_get(column).map_err(DbError::corrupt),
         }
-        .map_err(DbError::corrupt)
     }
 
     /// A column whose text is the text form of `T`.
@@ -204,6 +188,10 @@ impl Row {
     ) -> Result<T, DbError> {
         serde_json::from_str(&self.text(column)?).map_err(DbError::corrupt)
     }
+}
+
+fn empty(column: &str) -> DbError {
+    DbError::corrupt(format!("column {column} is empty"))
 }
 
 /// Writes a value as JSON for a column.
