@@ -21,6 +21,7 @@ mod doors;
 mod floods;
 mod ledgers;
 mod nodes;
+mod presignatures;
 mod receipts;
 mod replays;
 mod requests;
