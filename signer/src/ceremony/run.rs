@@ -1,5 +1,7 @@
 //! One node's side of a ceremony.
 
+mod test_signature;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use countersign_policy::statement::{
     CeremonyTranscript, KeyCeremony, Statement, TestSignature, Verified,
 };
-use countersign_policy::{DerivationPath, Envelope, Hash, MemberId, Protocol, Signature};
+use countersign_policy::{Envelope, Hash, MemberId, Protocol, Signature};
 use rand_core::OsRng;
 
 use super::auxiliary;
@@ -20,8 +22,7 @@ use crate::net::Channel;
 use crate::session::{Engine, EngineParts, indexes, names};
 use crate::store::{Cause, CeremonyProgress, ShareRecord};
 use crate::threshold::{
-    self, Fault, GroupKey, KeyShare, Lane, LoadedShare, Material, Parameters, PartyIndex,
-    PresignaturePool, Signers, SigningContext, Watermarks,
+    self, Fault, GroupKey, KeyShare, Lane, LoadedShare, Parameters, PartyIndex,
 };
 use crate::wire::{CeremonyStatus, CeremonyStep, Problem, ProblemCode, StartCeremony};
 
@@ -387,87 +388,6 @@ impl Ceremonies {
             return Err("the stored share is for another group key".to_owned());
         }
         Ok(Arc::new(loaded))
-    }
-
-    async fn test_signature(
-        &self,
-        order: &Verified<KeyCeremony>,
-        share: &Arc<LoadedShare>,
-        aux: &str,
-        test: Test,
-    ) -> Result<Signature, String> {
-        let parts = self.engine.parts();
-        let body = order.body();
-        let spend = TestSpend::new(body.protocol, order.digest(), &body.key, &test.signers);
-        let signers = share
-            .signers(&indexes(&body.nodes, &test.signers))
-            .map_err(|e| e.to_string())?;
-        let material = match test.presign {
-            Some(channel) => {
-                self.test_presignature(order, share, &signers, (test.index, channel, aux), &spend)
-                    .await?
-            }
-            None => Material::Fresh,
-        };
-        let context = SigningContext {
-            execution: spend.execution(),
-            signers,
-            path: DerivationPath::master(),
-            preimage: spend.preimage().clone(),
-        };
-        let channel = test.sign.ok_or("the test's channel is missing")?;
-        let (share, nodes) = (Arc::clone(share), body.nodes.clone());
-        let signed = on_worker(parts, Lane::Background, move || {
-            let (open, first) = threshold::open(share, context, material)?;
-            let mut link = link(channel, &nodes);
-            for message in first {
-                threshold::Link::send(&mut link, message)
-                    .map_err(|_| Fault::blameless(threshold::FaultReason::Cancelled))?;
-            }
-            open.complete(spend.release(), &mut link)
-        });
-        signed.await?.map_err(|fault| blame(&body.nodes, &fault))
-    }
-
-    /// A CGGMP key signs with a presignature only: one is made and burnt for the test.
-    async fn test_presignature(
-        &self,
-        order: &Verified<KeyCeremony>,
-        share: &Arc<LoadedShare>,
-        signers: &Signers,
-        (index, channel, aux): (u16, Channel, &str),
-        spend: &TestSpend,
-    ) -> Result<Material, String> {
-        let parts = self.engine.parts();
-        let nodes = order.body().nodes.clone();
-        let execution = Phase {
-            ceremony: order.digest(),
-            name: "test-presign",
-            index,
-        }
-        .execution();
-        let aux = auxiliary::load(parts, aux).await?;
-        let (share, signers) = (Arc::clone(share), signers.clone());
-        let made = on_worker(parts, Lane::Background, move || {
-            let aux = aux.load(false).map_err(|e| e.to_string())?;
-            let mut link = link(channel, &nodes);
-            threshold::presign(
-                &share,
-                &aux,
-                &signers,
-                &DerivationPath::master(),
-                execution,
-                &mut link,
-            )
-            .map_err(|fault| blame(&nodes, &fault))
-        });
-        let presignature = made.await??;
-        let pool = PresignaturePool::new(Watermarks { low: 0, high: 1 }, 1);
-        let id = presignature.id();
-        pool.insert(presignature).map_err(|e| e.to_string())?;
-        pool.reserve(id, *spend.preimage().digest())
-            .map(|burnt| Material::Presignature(Box::new(burnt)))
-            .map_err(|e| e.to_string())
     }
 
     async fn exchange_transcripts(

@@ -48,7 +48,12 @@ async fn a_wrong_partial_signature_names_its_sender_and_costs_one_presignature()
     let authorization = arena.authorize_with(&request, |a| a.presignature = Some(burnt));
     let expected = (ProblemCode::Presignature, "");
     arena
-        .prepare_is_refused("presignature that failed", &authorization, &request, expected)
+        .prepare_is_refused(
+            "presignature that failed",
+            &authorization,
+            &request,
+            expected,
+        )
         .await;
     drop(proxy);
     let set = [arena.node(1), arena.node(3)];

@@ -1,0 +1,145 @@
+//! How a session ends without a signature: it failed, it was stopped, its time is over, or another attempt takes its place.
+
+use countersign_policy::Timestamp;
+use countersign_policy::bundle::Role;
+use countersign_policy::statement::{
+    Cancel, SignRequest, Statement, StopAck, StopOutcome, Verified,
+};
+use rand_core::OsRng;
+
+use super::super::table::Session;
+use super::Engine;
+use crate::clock::now;
+use crate::gate::{Admitted, store_fault};
+use crate::store::Cause;
+use crate::wire::{Problem, ProblemCode, Stop, Stopped};
+
+/// How long a result stays in memory after its authorization ended, in seconds.
+const KEEP_RESULT_SECONDS: u64 = 60;
+
+impl Engine {
+    pub(super) async fn end_without_signature(&self, session: &Session, problem: &Problem) {
+        let terms = session.spend().terms();
+        let aborted = session
+            .spend()
+            .abort(&self.parts.store, &problem.kind, now())
+            .await;
+        // Who authorized it can lead any number of sessions nowhere, but none to a release.
+        let coordinator = || {
+            let authorization = session.spend().admitted().authorization();
+            Cause::Refused(authorization.issuer().to_string())
+        };
+        let (outcome, cause) = match aborted {
+            Ok(true) => ("aborted", coordinator()),
+            Ok(false) => ("failed after release", Cause::Happened),
+            Err(_) => ("store fault", Cause::Happened),
+        };
+        let subject = terms.session.to_string();
+        // A session that nobody keeps a record of, because its coordinator causes too many, fills no log either.
+        if self
+            .record(cause, ("sign", &subject), outcome, problem)
+            .await
+        {
+            tracing::warn!(session = %terms.session, request = %terms.request, problem = %problem, culprits = ?problem.culprits, "session ended without a signature");
+        }
+    }
+
+    /// Never signs the request again, and says so durably.
+    ///
+    /// # Errors
+    /// When the statements do not verify, or whoever cancels may not.
+    pub async fn stop(&self, call: Stop) -> Result<Stopped, Problem> {
+        let bundle = self.parts.bundle.current();
+        let refuse = |e: countersign_policy::statement::StatementError| {
+            ProblemCode::Statement.problem(e.to_string())
+        };
+        let request: Verified<SignRequest> =
+            bundle.directory().open(&call.request).map_err(refuse)?;
+        let cancel: Verified<Cancel> = bundle.directory().open(&call.cancel).map_err(refuse)?;
+        if cancel.body().request != request.digest() {
+            return Err(ProblemCode::Statement.problem("the cancel is for another request"));
+        }
+        let who = cancel.issuer();
+        let may = who == request.issuer()
+            || bundle.has_role(who, Role::SecurityOfficer)
+            || bundle.has_role(who, Role::Coordinator);
+        if !may {
+            return Err(ProblemCode::Forbidden.problem(format!(
+                "{who} may not cancel a request of {}",
+                request.issuer()
+            )));
+        }
+        let at = now();
+        let outcome = self
+            .parts
+            .store
+            .stop(request.digest(), cancel.digest(), at)
+            .await
+            .map_err(|e| store_fault(&e))?;
+        if outcome == StopOutcome::Stopped {
+            for session in self.table.of_request(&request.digest()) {
+                let problem = ProblemCode::StoppedRequest.problem("the request was stopped");
+                // Nobody runs it any more; one that runs already finds the stop in the ledger.
+                if session.start() {
+                    self.end_without_signature(&session, &problem).await;
+                }
+                self.table.finish(&session, Err(problem));
+            }
+        }
+        let body = StopAck {
+            request: request.digest(),
+            cancel: cancel.digest(),
+            outcome,
+        };
+        let genesis = bundle.directory().genesis();
+        let ack = Statement::new(
+            genesis,
+            self.parts.me.clone(),
+            at,
+            crate::clock::end_of_time(),
+            body,
+            &mut OsRng,
+        );
+        let ack = ack
+            .sign(&self.parts.identity)
+            .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+        Ok(Stopped { ack })
+    }
+
+    /// Aborts sessions whose authorization ended, and forgets those that ended long ago.
+    pub async fn sweep(&self) {
+        // A store fault shows at the next thing that matters.
+        let _ = self.parts.store.summarise_records(now()).await;
+        let skew = self.parts.bundle.current().skew_seconds();
+        for session in self
+            .table
+            .remove_expired(now().minus_seconds(skew.saturating_add(KEEP_RESULT_SECONDS)))
+        {
+            if session.start() {
+                let problem = ProblemCode::Timeout
+                    .problem("the authorization expired before the receipts came");
+                self.end_without_signature(&session, &problem).await;
+                self.table.finish(&session, Err(problem));
+            }
+        }
+    }
+
+    /// An earlier attempt whose time is over is aborted, so that a new one can be reserved.
+    pub(super) async fn abort_stale(&self, admitted: &Admitted, at: Timestamp) {
+        for session in self.table.of_request(&admitted.request().digest()) {
+            let expires_at = session
+                .spend()
+                .admitted()
+                .authorization()
+                .statement()
+                .expires_at;
+            let replaced =
+                admitted.authorization().body().attempt > session.spend().terms().attempt;
+            if (replaced || at >= expires_at) && session.start() {
+                let problem = ProblemCode::Aborted.problem("replaced by a later attempt");
+                self.end_without_signature(&session, &problem).await;
+                self.table.finish(&session, Err(problem));
+            }
+        }
+    }
+}
