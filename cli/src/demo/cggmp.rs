@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure, OrFail as _, Outcome};
 use crate::output::Progress;
 use crate::profile::Profile;
 use crate::quorum::Signers;
-use crate::verified;
+use crate::{verified, wallet};
 
 /// The wallet of the key and what it may do.
 const POLICY: &str = include_str!("cggmp.toml");
@@ -41,6 +41,14 @@ pub async fn show(api: &Api, profile: &Profile, report: &mut Report) -> Outcome 
     let change = Change::parse(POLICY)?;
     let submitted = pin(api, profile, vec![key], &change, &Signers::default()).await?;
     report.step(format!("policy version {} pins it", submitted.version));
+    let chain = verified::chain(api, profile).await?;
+    let active = chain.active();
+    let of_the_key = active.content().wallets.iter();
+    for listed in of_the_key.filter(|w| w.key.as_str() == KEY) {
+        for row in wallet::rows(active, listed)? {
+            report.wallet(row);
+        }
+    }
     let ready = fill(api, &progress).await?;
     report.step(format!(
         "every node holds at least {ready} presignatures, in memory only"
