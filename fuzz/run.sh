@@ -21,7 +21,7 @@ for target in fuzz_targets/*.rs; do
     mkdir -p "corpus/$name" "artifacts/$name"
     echo "== $name"
     log=artifacts/$name.log
-    if ! "$out/$host/release/$name" -max_total_time="${SECONDS_EACH:-20}" -max_len=4096 -timeout=10 \
+    if ! "$out/$host/release/$name" -max_total_time="${SECONDS_EACH:-20}" -max_len=4096 -timeout=60 \
         -print_final_stats=1 -artifact_prefix="artifacts/$name/" "corpus/$name" >"$log" 2>&1; then
         tail -n 40 "$log" >&2
         echo "$name failed: its input is in fuzz/artifacts/$name" >&2

@@ -1,4 +1,7 @@
 //! See the body of the same name in `countersign_tests::fuzz_bodies`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| countersign_tests::fuzz_bodies::answer_signing(input));
+libfuzzer_sys::fuzz_target!(
+    init: countersign_tests::fuzz_bodies::make_shares(),
+    |input: &[u8]| countersign_tests::fuzz_bodies::answer_signing(input)
+);

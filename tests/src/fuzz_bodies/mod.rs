@@ -17,6 +17,6 @@ mod transactions;
 pub use access::{mutate_token, read_cursor};
 pub use frames::decode_frames;
 pub use messages::{MESSAGES, mutate_certificate, read_configuration, read_message};
-pub use shares::{answer_key_generation, answer_signing, read_share};
+pub use shares::{answer_key_generation, answer_signing, make_shares, read_share};
 pub use statements::{judge_bundle, mutate_statement, read_envelope, read_statement};
 pub use transactions::{decode_evm, decode_solana, decode_tron, mutate_transaction, read_names};
