@@ -251,6 +251,25 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_peer_that_has_just_come_back_is_asked_at_once() {
+    let mut cluster = Cluster::start(3, 2, Place::Processes).await;
+    cluster
+        .make_key("hot-eddsa", Protocol::FrostEd25519, 2)
+        .await;
+    let nodes = cluster.members();
+    for attempt in 1..=3 {
+        cluster.kill(&nodes[0]).await;
+        cluster.kill(&nodes[1]).await;
+        cluster.start_node(&nodes[0]).await;
+        // The first node has met nobody since its start, and by now it waits long between its attempts.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.start_node(&nodes[1]).await;
+        let request = payment(&mut cluster, false, &format!("back-{attempt}"), attempt);
+        receipts(&mut cluster, &request, &nodes[..2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_on_an_old_copy_of_its_store_signs_no_more() {
     let mut cluster = Cluster::start(3, 2, Place::Processes).await;
     cluster.make_key("hot-ecdsa", Protocol::Dkls23, 2).await;

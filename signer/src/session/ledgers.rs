@@ -122,13 +122,26 @@ pub async fn require_introduced<'a>(
             .peers
             .client(peer)
             .ok_or_else(|| absent("no address".to_owned()))?;
-        match push_once(&parts.store, client, 0, INTRODUCTION_TIMEOUT).await {
+        match introduce_now(&parts.store, client).await {
             Ok(_) => parts.introduced.insert(peer),
             Err(PushError::Store(fault)) => return Err(store_fault(&fault)),
             Err(PushError::Call(error)) => return Err(absent(error.to_string())),
         }
     }
     Ok(())
+}
+
+/// An introduction that somebody waits for: a peer that came back a moment ago is asked at once, not when the wait after
+/// the last failed connection is over, and once more if the connection was one to its former process.
+async fn introduce_now(store: &Store, client: &NodeClient) -> Result<u64, PushError> {
+    client.wake();
+    match push_once(store, client, 0, INTRODUCTION_TIMEOUT).await {
+        Err(PushError::Call(CallError::Unreachable { .. })) => {
+            client.wake();
+            push_once(store, client, 0, INTRODUCTION_TIMEOUT).await
+        }
+        told => told,
+    }
 }
 
 /// Pushes what a peer lacks of this node's ledger, so that confirms stay short and no peer falls behind. A peer that
