@@ -1,6 +1,7 @@
 //! `countersign node` and `countersign coordinator`: the services, in the same program as everything else.
 
 use std::future::Future;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -92,7 +93,8 @@ impl Service {
     }
 }
 
-/// Services log to standard error, and use all processors.
+/// Services log to standard error. Half of the processors serve the network: signing, the store and what may block have
+/// threads of their own, and workers that find nothing to do only wake each other.
 fn serve(service: impl Future<Output = Outcome>) -> Outcome {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -100,7 +102,9 @@ fn serve(service: impl Future<Output = Outcome>) -> Outcome {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.div_euclid(2).max(1))
         .enable_all()
         .build()
         .or_broken("cannot start")?;

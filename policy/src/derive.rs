@@ -6,6 +6,7 @@ use std::str::FromStr;
 use hmac::{Hmac, Mac};
 use k256::elliptic_curve::PrimeField;
 use k256::elliptic_curve::group::Group;
+use k256::elliptic_curve::ops::MulByGenerator;
 use k256::{FieldBytes, ProjectivePoint, Scalar};
 use serde::{Deserialize, Serialize};
 use sha2::Sha512;
@@ -15,7 +16,7 @@ use crate::text::serde_as_text;
 
 /// A group's public key with the chain code from which every child follows. Public, but whoever has it can link all
 /// addresses of the wallet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendedPublicKey {
     /// The key itself, at path `m`.
@@ -218,7 +219,7 @@ impl ExtendedPublicKey {
 /// Curve arithmetic cannot overflow; the lint speaks of integers.
 #[allow(clippy::arithmetic_side_effects)]
 fn add(parent: ProjectivePoint, tweak: Scalar) -> ProjectivePoint {
-    parent + ProjectivePoint::GENERATOR * tweak
+    parent + ProjectivePoint::mul_by_generator(&tweak)
 }
 
 #[cfg(test)]

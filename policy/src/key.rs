@@ -3,9 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use k256::ecdsa::RecoveryId;
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
+use k256::elliptic_curve::PrimeField;
+use k256::elliptic_curve::group::prime::PrimeCurveAffine;
+use k256::elliptic_curve::ops::{Invert, LinearCombination, Reduce};
+use k256::elliptic_curve::point::AffineCoordinates;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
+use k256::{ProjectivePoint, Scalar};
 use sha3::{Digest, Keccak256};
 
 use crate::address::Address;
@@ -249,15 +253,30 @@ impl Signature {
             .is_some_and(|signature| signature.normalize_s().is_some())
     }
 
-    /// True when this signature and recovery id lead back to `key`.
-    pub(crate) fn recovers_to(&self, key: &PublicKey, prehash: &[u8; 32], recovery_id: u8) -> bool {
-        let recovered = self
-            .to_k256()
-            .zip(RecoveryId::from_byte(recovery_id))
-            .and_then(|(signature, id)| {
-                k256::ecdsa::VerifyingKey::recover_from_prehash(prehash, &signature, id).ok()
-            });
-        recovered.is_some_and(|found| found.to_encoded_point(true).as_bytes() == key.as_bytes())
+    /// Verifies an ECDSA signature (SEC 1 section 4.1.4, low s only) and gives its recovery id: 0 or 1, whether the
+    /// nonce point's y is even or odd. That point falls out of the verification, so that nothing needs to be tried.
+    pub(crate) fn recovery_id(&self, key: &PublicKey, prehash: &[u8; 32]) -> Option<u8> {
+        let PublicKey::Secp256k1(point) = key else {
+            return None;
+        };
+        let key = k256::PublicKey::from_sec1_bytes(point.as_bytes()).ok()?;
+        let signature = self.to_k256()?;
+        if signature.normalize_s().is_some() {
+            return None;
+        }
+        let (r, s) = signature.split_scalars();
+        let z = <Scalar as Reduce<k256::U256>>::reduce_bytes(&(*prehash).into());
+        let inverse = Option::<Scalar>::from(s.as_ref().invert_vartime())?;
+        let nonce = ProjectivePoint::lincomb(
+            &ProjectivePoint::GENERATOR,
+            &z.mul(&inverse),
+            &key.to_projective(),
+            &r.as_ref().mul(&inverse),
+        );
+        let nonce = nonce.to_affine();
+        // An x of the group's order or more would need the ids 2 and 3, which no chain takes: then x and r differ.
+        let same = !bool::from(nonce.is_identity()) && nonce.x() == r.to_repr();
+        same.then(|| nonce.y_is_odd().unwrap_u8())
     }
 }
 
@@ -330,6 +349,36 @@ mod tests {
             key.address(&Network::SOLANA),
             Err(PublicKeyError::WrongCurve { .. })
         ));
+    }
+
+    proptest::proptest! {
+        /// What the library's verification and its recovery by trial say, for whole and for damaged signatures.
+        #[test]
+        fn the_recovery_id_is_the_one_that_recovery_by_trial_finds(
+            secret in proptest::array::uniform32(1_u8..),
+            prehash: [u8; 32],
+            damage in proptest::option::of((0_usize..96, 1_u8..)),
+        ) {
+            let secret = k256::ecdsa::SigningKey::from_slice(&secret).unwrap();
+            let key = PublicKey::from_k256(&secret.verifying_key().into()).unwrap();
+            let (signature, _) = secret.sign_prehash_recoverable(&prehash).unwrap();
+            let mut bytes = [&signature.to_bytes()[..], &prehash].concat();
+            if let Some((at, bits)) = damage {
+                bytes[at] ^= bits;
+            }
+            let part = |n: usize| <[u8; 32]>::try_from(&bytes[32 * n..32 * n + 32]).unwrap();
+            let (signature, prehash) = (Signature::Secp256k1 { r: part(0), s: part(1) }, part(2));
+            let found = signature.recovery_id(&key, &prehash);
+            let holds = key.verifies(&signature, &[], &prehash);
+            proptest::prop_assert_eq!(found.is_some(), holds);
+            proptest::prop_assert_eq!(holds, damage.is_none());
+            if let Some(id) = found {
+                let id = k256::ecdsa::RecoveryId::from_byte(id).unwrap();
+                let signature = signature.to_k256().unwrap();
+                let recovered = k256::ecdsa::VerifyingKey::recover_from_prehash(&prehash, &signature, id);
+                proptest::prop_assert_eq!(&recovered.unwrap(), secret.verifying_key());
+            }
+        }
     }
 
     #[test]

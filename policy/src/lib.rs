@@ -27,6 +27,7 @@ mod address;
 mod amount;
 pub mod assets;
 mod caip;
+mod children;
 mod derive;
 mod intent;
 mod key;
@@ -37,6 +38,7 @@ pub use address::{Address, AddressError};
 pub use amount::{Amount, AmountError};
 pub use assets::Asset;
 pub use caip::{AssetId, CaipError, Network, SolanaCluster, TronNetwork};
+pub use children::ChildKeys;
 pub use derive::{ChainCode, ChainCodeError, DerivationError, DerivationPath, ExtendedPublicKey};
 pub use intent::{
     Allowance, ContractCall, Fee, HexBytes, HexError, Intent, IntentKind, Lifetime, Selector,

@@ -1,6 +1,7 @@
 //! The chain of bundles from the pinned genesis.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
 use super::validate::{ValidationError, shared_domains, validate};
@@ -10,7 +11,10 @@ use crate::id::{KeyId, MemberId, WalletId};
 use crate::statement::{
     Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
 };
-use crate::{Address, ChainCode, ExtendedPublicKey, Network, Timestamp};
+use crate::{
+    Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, Network,
+    PublicKey, Timestamp,
+};
 
 /// Why a bundle does not continue the chain.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,9 @@ pub enum ChainError {
 /// The longest time from a bundle's issue to its expiry, in seconds: 400 days.
 pub const MAX_BUNDLE_LIFE_SECONDS: u64 = 400 * 86_400;
 
+/// Child keys that a bundle remembers.
+const CHILDREN: usize = 1024;
+
 /// A bundle that was verified, chained and validated. Everything is decided under one of these.
 #[derive(Debug, Clone)]
 pub struct ActiveBundle {
@@ -111,6 +118,7 @@ pub struct ActiveBundle {
     envelope: Envelope,
     expires_at: Timestamp,
     directory: Directory,
+    children: Arc<ChildKeys>,
 }
 
 /// The chain, oldest first.
@@ -342,6 +350,7 @@ impl ActiveBundle {
             envelope: verified.envelope().clone(),
             expires_at: verified.statement().expires_at,
             directory,
+            children: Arc::new(ChildKeys::bounded(CHILDREN)),
         }
     }
 
@@ -388,6 +397,18 @@ impl ActiveBundle {
     /// A key by id.
     pub fn key(&self, id: &KeyId) -> Option<&KeyRecord> {
         self.bundle.keys.iter().find(|k| k.id == *id)
+    }
+
+    /// The public key at `path` of one of this bundle's keys.
+    ///
+    /// # Errors
+    /// Those of [`ExtendedPublicKey::derive`].
+    pub fn public_key_at(
+        &self,
+        key: &KeyRecord,
+        path: &DerivationPath,
+    ) -> Result<PublicKey, DerivationError> {
+        self.children.derive(&key.extended_public_key(), path)
     }
 
     /// A wallet by id.

@@ -60,11 +60,9 @@ impl Facts {
                 wallet: wallet.path.to_string(),
             });
         }
-        let public_key = key
-            .extended_public_key()
-            .derive(&request.path)
-            .map_err(|e| FactsError::Derivation(e.to_string()))?
-            .public_key;
+        let public_key = bundle
+            .public_key_at(key, &request.path)
+            .map_err(|e| FactsError::Derivation(e.to_string()))?;
         let source = public_key
             .address(&request.network)
             .map_err(|e| FactsError::Derivation(e.to_string()))?;

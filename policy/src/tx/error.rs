@@ -265,9 +265,6 @@ pub enum AssembleError {
     /// It does not verify.
     #[error("the signature does not hold for this key and transaction")]
     Invalid,
-    /// No recovery id leads to the key.
-    #[error("the signing key cannot be recovered from the signature with parity 0 or 1")]
-    NotRecoverable,
     /// The bytes name another sender.
     #[error(transparent)]
     Sender(#[from] SenderMismatch),

@@ -215,11 +215,12 @@ impl DecodedTransaction {
         signature: &Signature,
         public_key: &PublicKey,
     ) -> Result<u8, AssembleError> {
-        self.verify(signature, public_key)?;
-        [0, 1]
-            .into_iter()
-            .find(|id| signature.recovers_to(public_key, &self.digest.0, *id))
-            .ok_or(AssembleError::NotRecoverable)
+        if signature.is_high_s() {
+            return Err(AssembleError::HighS);
+        }
+        signature
+            .recovery_id(public_key, &self.digest.0)
+            .ok_or(AssembleError::Invalid)
     }
 }
 

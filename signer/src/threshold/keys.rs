@@ -126,12 +126,16 @@ impl GroupKey {
         if path.is_master() {
             return Ok(self.public_key);
         }
-        let chain_code = self.chain_code.ok_or(DerivationError::NoChildren)?;
-        let root = ExtendedPublicKey {
-            public_key: self.public_key,
-            chain_code,
-        };
+        let root = self.extended().ok_or(DerivationError::NoChildren)?;
         Ok(root.derive(path)?.public_key)
+    }
+
+    /// With its chain code; nothing for a key without children.
+    pub fn extended(&self) -> Option<ExtendedPublicKey> {
+        Some(ExtendedPublicKey {
+            public_key: self.public_key,
+            chain_code: self.chain_code?,
+        })
     }
 
     /// The bytes all parties compare at the end of a key generation.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use countersign_policy::{ChildKeys, DerivationError, DerivationPath, PublicKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -157,6 +158,7 @@ impl KeyShare {
             parameters,
             me,
             group,
+            children: ChildKeys::bounded(CHILDREN),
             bytes: bytes.len(),
             state,
         })
@@ -173,11 +175,15 @@ impl fmt::Debug for KeyShare {
     }
 }
 
+/// Child keys that a share remembers. Few: there may be thousands of shares.
+const CHILDREN: usize = 16;
+
 /// A parsed share, ready to sign; callers keep a bounded cache of them behind `Arc`.
 pub struct LoadedShare {
     parameters: Parameters,
     me: PartyIndex,
     group: GroupKey,
+    children: ChildKeys,
     bytes: usize,
     state: State,
 }
@@ -211,6 +217,17 @@ impl LoadedShare {
     /// The group's public key and chain code.
     pub fn group_key(&self) -> &GroupKey {
         &self.group
+    }
+
+    /// The group's public key at `path`.
+    ///
+    /// # Errors
+    /// As [`GroupKey::at`].
+    pub fn public_key_at(&self, path: &DerivationPath) -> Result<PublicKey, DerivationError> {
+        match self.group.extended() {
+            Some(root) => self.children.derive(&root, path),
+            None => self.group.at(path),
+        }
     }
 
     /// Encoded size in bytes: what a cache should count (in memory a share takes about the same).

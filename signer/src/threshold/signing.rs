@@ -52,7 +52,7 @@ pub fn open(
     material: Material,
 ) -> Result<(Box<OpenSession>, Vec<Outgoing>), Fault> {
     check(&share, &context)?;
-    let public_key = share.group_key().at(&context.path).map_err(Fault::local)?;
+    let public_key = share.public_key_at(&context.path).map_err(Fault::local)?;
     let inputs = Inputs {
         me: share.index(),
         tag: tag(&share, &context),
