@@ -17,7 +17,7 @@ use super::exchange::{
 };
 use super::fault::{Fault, FaultReason};
 use super::keygen::{GeneratedKey, Setup};
-use super::signing::{Backend, Inputs, Opened};
+use super::signing::{Backend, Combined, Inputs, Opened};
 use super::{
     GroupKey, KeyShare, Link, Outgoing, Parameters, PartyIndex, Protocol, Recipient, ShareError,
     Signers,
@@ -225,7 +225,7 @@ pub(super) fn open(share: Arc<Share>, inputs: &Inputs<'_>) -> Result<Opened, Fau
 }
 
 impl Backend for Session {
-    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Signature, Fault> {
+    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Combined, Fault> {
         let session = *self;
         let me = exchange.me();
         let mut commitments = exchange.collect(sign_round::COMMIT, |from, body| {
@@ -256,7 +256,7 @@ impl Backend for Session {
         let bytes = bytes
             .try_into()
             .map_err(|_| Fault::local("signature is not 64 bytes"))?;
-        Ok(Signature::Ed25519(bytes))
+        Ok(Signature::Ed25519(bytes).into())
     }
 }
 

@@ -123,9 +123,12 @@ impl OpenSession {
         contained(|| {
             let parties = context.signers.as_slice().iter().copied();
             let mut exchange = Exchange::new(link, me, parties, rounds);
-            let signature = backend.finish(&mut exchange)?;
+            let Combined { signature, blame } = backend.finish(&mut exchange)?;
             if verifies(&public_key, &context.preimage, &signature) {
                 return Ok(signature);
+            }
+            if let Some(fault) = blame.and_then(|blame| blame()) {
+                return Err(fault);
             }
             let what = "the signature does not verify";
             let reason = FaultReason::InvalidResult { what };
@@ -147,7 +150,23 @@ impl fmt::Debug for OpenSession {
 /// A protocol's side of an open session.
 pub(super) trait Backend: Send {
     /// Runs the rounds that need the release.
-    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Signature, Fault>;
+    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Combined, Fault>;
+}
+
+/// What all contributions give together. [`OpenSession::complete`] verifies it.
+pub(super) struct Combined {
+    pub signature: Signature,
+    /// Finds who contributed what is wrong, where that costs more than verifying the result: asked when it is wrong.
+    pub blame: Option<Box<dyn FnOnce() -> Option<Fault>>>,
+}
+
+impl From<Signature> for Combined {
+    fn from(signature: Signature) -> Self {
+        Self {
+            signature,
+            blame: None,
+        }
+    }
 }
 
 /// What a backend opens from.

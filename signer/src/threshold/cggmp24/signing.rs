@@ -4,14 +4,14 @@ use cggmp24::signing::PresignaturePublicData;
 use cggmp24::supported_curves::Secp256k1;
 use cggmp24::{DataToSign, PartialSignature};
 use countersign_policy::Signature;
-use generic_ec::Scalar;
+use generic_ec::{NonZero, Scalar};
 use sha2::Sha256;
 use sha3::Keccak256;
 
 use super::pool::{BurntPresignature, PoolKey};
 use crate::threshold::exchange::{Exchange, HASH, broadcast, tagged, untag};
 use crate::threshold::fault::{Fault, FaultReason};
-use crate::threshold::signing::{Backend, Inputs, Opened};
+use crate::threshold::signing::{Backend, Combined, Inputs, Opened};
 use crate::threshold::{HashAlgorithm, PartyIndex, Preimage, Signers};
 
 const PARTIAL: u16 = 0;
@@ -67,7 +67,7 @@ fn hash(preimage: &Preimage) -> Result<DataToSign<Secp256k1>, Fault> {
 }
 
 impl Backend for Session {
-    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Signature, Fault> {
+    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Combined, Fault> {
         let session = *self;
         let own = session.secret.issue_partial_signature(session.data);
         let body = tagged(&session.tag, &own.sigma.to_be_bytes());
@@ -80,15 +80,40 @@ impl Backend for Session {
         })?;
         partials.insert(exchange.me(), own);
         let partials: Vec<PartialSignature<Secp256k1>> = partials.into_values().collect();
-        let signature = PartialSignature::combine(&partials, &session.public, session.data)
-            .ok_or_else(|| blame(&partials, &session.public, session.data, &session.signers))?;
-        let mut bytes = [0; 2 * SCALAR];
-        signature.write_to_slice(&mut bytes);
-        let (r, s) = bytes.split_at(SCALAR);
-        match (r.try_into(), s.try_into()) {
-            (Ok(r), Ok(s)) => Ok(Signature::Secp256k1 { r, s }),
-            _ => Err(Fault::local("signature is not 64 bytes")),
+        let (public, data, signers) = (session.public, session.data, session.signers);
+        match sum(&partials, &public)? {
+            Some(signature) => Ok(Combined {
+                signature,
+                blame: Some(Box::new(move || {
+                    Some(blame(&partials, &public, data, &signers))
+                        .filter(|fault| !fault.culprits.is_empty())
+                })),
+            }),
+            None => Err(blame(&partials, &public, data, &signers)),
         }
+    }
+}
+
+/// The signature that the partial ones add up to, with its low s; nothing when there is none.
+///
+/// The library's `combine` checks each partial signature first, three multiplications each. A signature that verifies
+/// needs none of that, and [`blame`] does it when it does not.
+fn sum(
+    partials: &[PartialSignature<Secp256k1>],
+    public: &PresignaturePublicData<Secp256k1>,
+) -> Result<Option<Signature>, Fault> {
+    let s: Scalar<Secp256k1> = partials.iter().map(|partial| partial.sigma).sum();
+    let (Some(r), Some(s)) = (NonZero::from_scalar(r_of(public)), NonZero::from_scalar(s)) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; 2 * SCALAR];
+    cggmp24::Signature::from_raw_parts(r, s)
+        .normalize_s()
+        .write_to_slice(&mut bytes);
+    let (r, s) = bytes.split_at(SCALAR);
+    match (r.try_into(), s.try_into()) {
+        (Ok(r), Ok(s)) => Ok(Some(Signature::Secp256k1 { r, s })),
+        _ => Err(Fault::local("signature is not 64 bytes")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::keygen::check_parties;
 use super::{Curve, Share, blame, decode, encode, index, public_key};
 use crate::threshold::exchange::{Exchange, HASH, broadcast, p2p, tagged, untag};
 use crate::threshold::fault::Fault;
-use crate::threshold::signing::{Backend, Inputs, Opened};
+use crate::threshold::signing::{Backend, Combined, Inputs, Opened};
 use crate::threshold::{Outgoing, PartyIndex, Recipient, Signers};
 
 mod round {
@@ -72,7 +72,7 @@ pub(in crate::threshold) fn open(share: &Share, inputs: &Inputs<'_>) -> Result<O
 }
 
 impl Backend for Session {
-    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Signature, Fault> {
+    fn finish(self: Box<Self>, exchange: &mut Exchange<'_>) -> Result<Combined, Fault> {
         let Self {
             party,
             data,
@@ -115,10 +115,11 @@ impl Backend for Session {
         let (s, _) = party
             .sign_phase4(&data, &x_coordinate, &shares, true)
             .map_err(fault)?;
-        Ok(Signature::Secp256k1 {
+        let signature = Signature::Secp256k1 {
             r: scalar_bytes(&x_coordinate)?,
             s: scalar_bytes(&s)?,
-        })
+        };
+        Ok(signature.into())
     }
 }
 
