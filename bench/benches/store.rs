@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use countersign_policy::statement::Reservation;
 use countersign_policy::{
-    Amount, ExternalId, Hash, IdentityKey, KeyId, MemberId, Timestamp, WalletId,
+    Amount, ExternalId, Hash, IdentityKey, KeyId, Lifetime, MemberId, Network, Timestamp, WalletId,
 };
 use countersign_signer::store::{Argon2Cost, OpenMode, PassphraseKek, Store, StoreOptions};
 
@@ -54,8 +54,21 @@ fn reservation(name: &str) -> Reservation {
         wallet: WalletId::new("hot-1").unwrap(),
         key: KeyId::new("key-1").unwrap(),
         digests: vec![hash(&format!("digest {name}"))],
+        network: Network::ETHEREUM,
+        source: "0x28c6c06298d514db089934071355e5743bf21d60"
+            .parse()
+            .unwrap(),
         transfers: Vec::new(),
+        approvals: Vec::new(),
         max_fee: "21000".parse::<Amount>().unwrap(),
+        lifetime: Lifetime::Solana {
+            blockhash: String::new(),
+        },
+        participants: vec![
+            MemberId::new("node-1").unwrap(),
+            MemberId::new("node-2").unwrap(),
+        ],
+        expires_at: now().plus_seconds(60),
         presignature: None,
     }
 }

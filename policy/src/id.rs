@@ -92,6 +92,12 @@ identifiers! {
     WalletId, "wallet id";
     /// A rule of the policy bundle.
     RuleId, "rule id";
+    /// People who approve together.
+    GroupId, "group id";
+    /// A cumulative limit of the policy bundle.
+    LimitId, "limit id";
+    /// Nodes whose ledgers together hold limits.
+    LedgerGroupId, "ledger group id";
     /// The unique id of one statement, chosen by its issuer.
     StatementId, "statement id";
 }

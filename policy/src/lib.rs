@@ -25,6 +25,7 @@
 
 mod address;
 mod amount;
+pub mod approvals;
 pub mod assets;
 mod caip;
 mod children;
@@ -59,6 +60,7 @@ mod decide;
 mod envelope;
 mod hash;
 mod id;
+pub mod limits;
 mod plain;
 mod protocol;
 pub mod statement;
@@ -72,6 +74,9 @@ pub use envelope::{
     MAX_SIGNATURES,
 };
 pub use hash::{Hash, HashError};
-pub use id::{ExternalId, IdError, KeyId, MemberId, RuleId, StatementId, WalletId};
+pub use id::{
+    ExternalId, GroupId, IdError, KeyId, LedgerGroupId, LimitId, MemberId, RuleId, StatementId,
+    WalletId,
+};
 pub use protocol::Protocol;
 pub use time::{Timestamp, TimestampError};

@@ -241,6 +241,7 @@ impl RuleChange {
             kinds: [kind].into(),
             destinations: self.destinations.clone(),
             max_amount,
+            needs: None,
         };
         Ok((rule, asset))
     }

@@ -16,6 +16,8 @@ pub const PAYMENTS: &str = "payments";
 pub const COORDINATOR: &str = "coordinator-1";
 /// How many approvers there are; all of them must sign.
 pub const APPROVERS: u16 = 2;
+/// How many security officers there are: one freezes, two of them unfreeze.
+pub const OFFICERS: u16 = 3;
 
 /// A member with its secrets.
 pub struct Identity {
@@ -51,11 +53,13 @@ pub fn identities(nodes: u16) -> Outcome<Vec<Identity>> {
         );
         all.push(identity(&id, &name, Role::PolicyApprover)?);
     }
-    all.push(identity(
-        "officer-1",
-        "Security officer 1",
-        Role::SecurityOfficer,
-    )?);
+    for number in 1..=OFFICERS {
+        let (id, name) = (
+            format!("officer-{number}"),
+            format!("Security officer {number}"),
+        );
+        all.push(identity(&id, &name, Role::SecurityOfficer)?);
+    }
     all.push(identity("operator-1", "Operator 1", Role::Operator)?);
     all.push(identity("auditor-1", "Auditor 1", Role::Auditor)?);
     Ok(all)

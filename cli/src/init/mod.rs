@@ -248,22 +248,33 @@ fn genesis(members: &[Identity], organisation: &str, now: Timestamp) -> Outcome<
     let bundle = PolicyBundle {
         version: 1,
         predecessor: None,
+        supersedes: Vec::new(),
         organisation: organisation.to_owned(),
         members: listed,
+        groups: Vec::new(),
+        webauthn: None,
         quorums: Quorums {
             policy: members::APPROVERS,
             ceremony: members::APPROVERS,
+            unfreeze: 2,
+            observation: 0,
         },
         timing: Timing {
             max_clock_skew_seconds: 5,
             max_request_life_seconds: 3600,
             max_authorization_life_seconds: 60,
+            max_approval_life_seconds: 86_400,
+            activation_delay_seconds: 0,
         },
         keys: Vec::new(),
         wallets: Vec::new(),
         assets: Vec::new(),
         address_book: Vec::new(),
         rules: Vec::new(),
+        cedar: Vec::new(),
+        ledger_groups: Vec::new(),
+        limits: Vec::new(),
+        reference: None,
         fee_caps: Vec::new(),
     };
     let author = members::the(members, members::AUTHOR)?;
@@ -300,6 +311,7 @@ impl Identity {
                 algorithm: MemberKeyAlgorithm::Ed25519,
                 public_key: self.key.public(),
             }],
+            credentials: Vec::new(),
             domains: self.is_node().then(|| Domains {
                 administration: format!("{} administrators", self.id),
                 hosting: format!("{} host", self.id),

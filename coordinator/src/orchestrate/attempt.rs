@@ -42,6 +42,7 @@ impl Session {
             presignature: body.presignature,
             checkpoint: None,
             participants: body.participants.clone(),
+            witnesses: body.witnesses.clone(),
             attempt: body.attempt,
         };
         Self {

@@ -70,6 +70,7 @@ fn authorize(
     let body = Authorization {
         request: verified.digest(),
         approvals: Vec::new(),
+        witnesses: Vec::new(),
         bundle: bundle.digest(),
         digests: vec![Hash::from_bytes(*facts.transaction().digest().as_bytes())],
         participants: choice.participants,

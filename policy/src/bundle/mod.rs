@@ -12,8 +12,9 @@ mod validate;
 
 pub use chain::{ActiveBundle, BundleChain, ChainError, MAX_BUNDLE_LIFE_SECONDS};
 pub use model::{
-    AddressBookEntry, AssetRecord, Destinations, Domains, Environment, FeeCap, KeyRecord, KeyState,
-    Member, MemberKey, MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind,
-    TransferRule, Wallet, WalletTier,
+    AddressBookEntry, AssetRecord, CedarFile, Credential, CredentialAlgorithm, Destinations,
+    Domains, Environment, FeeCap, Group, KeyRecord, KeyState, Member, MemberKey,
+    MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
+    WalletTier, WebAuthnPolicy,
 };
 pub use validate::{BundleProblem, ValidationError};

@@ -3,13 +3,17 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+use crate::approvals::Needs;
 use crate::envelope::IdentityPublicKey;
 use crate::hash::Hash;
-use crate::id::{KeyId, MemberId, RuleId, WalletId};
+use crate::id::{GroupId, KeyId, MemberId, RuleId, WalletId};
+use crate::limits::{LedgerGroup, Limit, Reference};
 use crate::protocol::Protocol;
 use crate::statement::{Body, Kind};
 use crate::time::Timestamp;
-use crate::{Address, Amount, AssetId, ChainCode, DerivationPath, IntentKind, Network, PublicKey};
+use crate::{
+    Address, Amount, AssetId, ChainCode, DerivationPath, HexBytes, IntentKind, Network, PublicKey,
+};
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,8 +109,65 @@ pub struct Member {
     pub roles: BTreeSet<Role>,
     /// The member's statement keys. Quorums count members, not keys.
     pub keys: Vec<MemberKey>,
+    /// WebAuthn credentials, with which people approve, reject and freeze in a browser.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
     /// For nodes: who controls the machine.
     pub domains: Option<Domains>,
+}
+
+/// Signature algorithms of WebAuthn credentials (COSE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialAlgorithm {
+    /// ECDSA on P-256 with SHA-256 (COSE -7).
+    Es256,
+    /// Ed25519 (COSE -8).
+    Eddsa,
+}
+
+/// A WebAuthn credential of a member. Login credentials use another relying party and never stand here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// The credential id, `0x` hex, 16 to 1,023 bytes.
+    pub id: HexBytes,
+    /// The signature algorithm. It comes from here, never from an assertion.
+    pub algorithm: CredentialAlgorithm,
+    /// ES256: the SEC1 point, compressed (33 bytes). EdDSA: 32 bytes. `0x` hex.
+    pub public_key: HexBytes,
+}
+
+/// What a WebAuthn assertion must say to count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebAuthnPolicy {
+    /// The relying party id; the assertion carries its SHA-256.
+    pub rp_id: String,
+    /// The exact origins from which officers approve, in ascending order: `https://approve.example.com`.
+    pub origins: Vec<String>,
+    /// Whether credentials that can be copied to other devices (backup eligible) may be used.
+    pub allow_backup_eligible: bool,
+}
+
+/// People who approve together: a rule asks for a number of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The group's id, as rules name it: "treasury" in `@needs("treasury:2")`.
+    pub id: GroupId,
+    /// Security officers, in ascending order.
+    pub members: Vec<MemberId>,
+}
+
+/// A file of Cedar policies, exactly as it was written and reviewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CedarFile {
+    /// The file's name below `rules/`, for messages: `hot.cedar`.
+    pub name: String,
+    /// Its text; at most 256 KiB.
+    pub text: String,
 }
 
 /// How many members must sign what.
@@ -117,6 +178,10 @@ pub struct Quorums {
     pub policy: u16,
     /// Policy approvers, besides the author, who must sign a key ceremony.
     pub ceremony: u16,
+    /// Security officers who must sign an unfreeze. Freezing takes one.
+    pub unfreeze: u16,
+    /// Chain observers who must sign that a transaction is confirmed or dead; 0 where there are none.
+    pub observation: u16,
 }
 
 /// Bounds on time, all in seconds.
@@ -129,6 +194,10 @@ pub struct Timing {
     pub max_request_life_seconds: u64,
     /// The longest life of an authorization for a hot wallet.
     pub max_authorization_life_seconds: u64,
+    /// The longest life of an approval.
+    pub max_approval_life_seconds: u64,
+    /// How long after enough nodes acknowledged it a successor waits for a veto before it counts.
+    pub activation_delay_seconds: u64,
 }
 
 /// Production and test keys never mix.
@@ -193,6 +262,10 @@ pub struct KeyRecord {
 pub enum WalletTier {
     /// A threshold key on signer nodes that are online.
     Hot,
+    /// A key in an HSM that is online.
+    Warm,
+    /// A key in an HSM on a machine with no network.
+    Cold,
 }
 
 /// A wallet: a key, a derivation prefix, and the networks it is used on.
@@ -316,6 +389,9 @@ pub struct TransferRule {
     pub destinations: Destinations,
     /// The most that one transaction may move, in base units.
     pub max_amount: Amount,
+    /// Whose approvals it needs; none: it is allowed without anybody looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
 }
 
 /// The most that one transaction on a network may cost and how long it may live.
@@ -338,10 +414,20 @@ pub struct PolicyBundle {
     pub version: u64,
     /// Digest of the version before; none in the genesis.
     pub predecessor: Option<Hash>,
+    /// Other successors of the same predecessor that were acknowledged by some nodes and block each other: this version
+    /// takes their place. In ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<Hash>,
     /// The organisation; at most 128 bytes.
     pub organisation: String,
     /// Members by ascending id.
     pub members: Vec<Member>,
+    /// Approval groups by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// What WebAuthn assertions must say; without it none counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webauthn: Option<WebAuthnPolicy>,
     /// Quorums for what follows this version.
     pub quorums: Quorums,
     /// Bounds on time.
@@ -356,6 +442,18 @@ pub struct PolicyBundle {
     pub address_book: Vec<AddressBookEntry>,
     /// What is allowed; everything else is not.
     pub rules: Vec<TransferRule>,
+    /// Cedar policies, by ascending name: they permit what no transfer rule does, and forbid whatever they forbid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cedar: Vec<CedarFile>,
+    /// Nodes that keep ledgers together, by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ledger_groups: Vec<LedgerGroup>,
+    /// Cumulative limits, by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+    /// Reference prices, for limits across assets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// One per network that is used.
     pub fee_caps: Vec<FeeCap>,
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Body, Kind};
 use crate::hash::Hash;
 use crate::id::{ExternalId, KeyId, MemberId, WalletId};
-use crate::{Amount, Transfer};
+use crate::time::Timestamp;
+use crate::{Address, Allowance, Amount, Lifetime, Network, Transfer};
 
 /// One entry of a node's append-only ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +53,23 @@ pub struct Reservation {
     pub key: KeyId,
     /// The exact signing digests.
     pub digests: Vec<Hash>,
+    /// The network.
+    pub network: Network,
+    /// The address that pays.
+    pub source: Address,
     /// The value that moves.
     pub transfers: Vec<Transfer>,
+    /// The allowances given: they count as if they moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Allowance>,
     /// The greatest fee.
     pub max_fee: Amount,
+    /// How long a signature could be used on chain.
+    pub lifetime: Lifetime,
+    /// The nodes that sign, in ascending order.
+    pub participants: Vec<MemberId>,
+    /// When the authorization ends: an unreleased session is aborted after it.
+    pub expires_at: Timestamp,
     /// The presignature burnt for it.
     pub presignature: Option<Hash>,
 }
@@ -84,6 +98,39 @@ pub enum LedgerEvent {
         request: Hash,
         /// Digest of the cancel statement.
         cancel: Hash,
+    },
+    /// The node holds a freeze in force.
+    Frozen {
+        /// Digest of the freeze statement.
+        freeze: Hash,
+    },
+    /// The node took an unfreeze.
+    Unfrozen {
+        /// Digest of the unfreeze statement.
+        unfreeze: Hash,
+        /// Digests of the freezes that ended with it.
+        freezes: Vec<Hash>,
+    },
+    /// The node acknowledged a successor of its active bundle.
+    BundleAcknowledged {
+        /// Digest of the successor.
+        bundle: Hash,
+        /// Its version.
+        version: u64,
+    },
+    /// The node took what chain observers say about a transaction.
+    Observed {
+        /// The signing digest.
+        digest: Hash,
+        /// Digest of the observation statement.
+        observation: Hash,
+        /// Whether the transaction can never be in a block: what it reserved returns.
+        dead: bool,
+    },
+    /// The node started, and enough peers remember it.
+    Started {
+        /// The incarnation.
+        incarnation: u64,
     },
     /// The node accepted a policy bundle as the active one.
     BundleAccepted {

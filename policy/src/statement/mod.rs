@@ -4,24 +4,34 @@
 //! hash, has a unique id, an issuer, an issue time and an expiry. [`Directory::open`] is the only way from an
 //! [`Envelope`] to a [`Verified`] statement, and a `Verified` keeps the envelope exactly as it was received.
 
+mod approval;
 mod ceremony;
 mod directory;
+mod freeze;
+mod incarnation;
 mod ledger;
+mod observation;
 mod request;
 mod session;
+mod succession;
 #[cfg(test)]
 mod tests;
 
+pub use approval::{Approval, Verdict};
 pub(crate) use ceremony::check_group;
 pub use ceremony::{CeremonyTranscript, KeyCeremony, TestSignature};
 pub use directory::{Directory, StatementError};
 pub(crate) use directory::{Signer, open_quorum_in, parse};
+pub use freeze::{Freeze, FreezeTarget, Unfreeze};
+pub use incarnation::IncarnationAck;
 pub use ledger::{LedgerEntry, LedgerEvent, Reservation};
+pub use observation::{Fate, Observation};
 pub use request::{
     Cancel, CancelReason, MAX_TRANSACTION, SignRequest, StatedIntent, StopAck, StopOutcome,
     TransactionHex,
 };
 pub use session::{Authorization, Confirm, Receipt, SessionTerms};
+pub use succession::{BundleAck, Veto};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -60,11 +70,25 @@ pub enum Kind {
     StopAck,
     /// A node's identity key vouches for its TLS key.
     NodeTls,
+    /// An officer approves or rejects one request.
+    Approval,
+    /// An officer, or for a payment service a node, stops something at once.
+    Freeze,
+    /// A quorum of officers ends freezes, by name.
+    Unfreeze,
+    /// A node durably keeps a successor of its active bundle.
+    BundleAck,
+    /// A policy approver stops a successor before it counts.
+    Veto,
+    /// A quorum of chain observers says what became of a transaction.
+    Observation,
+    /// A node remembers the incarnation of a peer that started.
+    IncarnationAck,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 18] = [
         Kind::SignRequest,
         Kind::Cancel,
         Kind::PolicyBundle,
@@ -76,6 +100,13 @@ impl Kind {
         Kind::LedgerEntry,
         Kind::StopAck,
         Kind::NodeTls,
+        Kind::Approval,
+        Kind::Freeze,
+        Kind::Unfreeze,
+        Kind::BundleAck,
+        Kind::Veto,
+        Kind::Observation,
+        Kind::IncarnationAck,
     ];
 
     /// The roles of which an issuer must have one. [`Directory::open`] demands it; for the kinds signed by a quorum the
@@ -98,7 +129,14 @@ impl Kind {
             | Kind::Receipt
             | Kind::Confirm
             | Kind::LedgerEntry
-            | Kind::StopAck => &[Role::Node],
+            | Kind::StopAck
+            | Kind::BundleAck
+            | Kind::IncarnationAck => &[Role::Node],
+            Kind::Approval | Kind::Unfreeze => &[Role::SecurityOfficer],
+            // What a node may freeze is decided with the content.
+            Kind::Freeze => &[Role::SecurityOfficer, Role::Node],
+            Kind::Veto => &[Role::PolicyApprover],
+            Kind::Observation => &[Role::ChainObserver],
             // Whose certificate may connect is the TLS verifier's decision.
             Kind::NodeTls => &Role::ALL,
         }
@@ -106,7 +144,10 @@ impl Kind {
 
     /// Whether several members sign a statement of this kind. Such a statement is never opened on its issuer's word.
     pub const fn is_quorum_signed(self) -> bool {
-        matches!(self, Kind::PolicyBundle | Kind::KeyCeremony)
+        matches!(
+            self,
+            Kind::PolicyBundle | Kind::KeyCeremony | Kind::Unfreeze | Kind::Observation
+        )
     }
 
     /// The kind's name.
@@ -123,6 +164,13 @@ impl Kind {
             Kind::LedgerEntry => "ledger-entry",
             Kind::StopAck => "stop-ack",
             Kind::NodeTls => "node-tls",
+            Kind::Approval => "approval",
+            Kind::Freeze => "freeze",
+            Kind::Unfreeze => "unfreeze",
+            Kind::BundleAck => "bundle-ack",
+            Kind::Veto => "veto",
+            Kind::Observation => "observation",
+            Kind::IncarnationAck => "incarnation-ack",
         }
     }
 

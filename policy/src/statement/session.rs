@@ -28,6 +28,9 @@ pub struct Authorization {
     pub digests: Vec<Hash>,
     /// The nodes that sign, in ascending order.
     pub participants: Vec<MemberId>,
+    /// Further nodes of the ledger group that reserve and confirm without signing, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<MemberId>,
     /// Counts the attempts at this request, from 1.
     pub attempt: u32,
     /// 32 random bytes, never used again.
@@ -41,6 +44,7 @@ impl Body for Authorization {
 
     fn check(&self) -> Result<(), String> {
         check_attempt(&self.participants, &self.digests, self.attempt)?;
+        check_witnesses(&self.participants, &self.witnesses)?;
         at_most(MAX_APPROVALS, "approvals", self.approvals.len())?;
         each_once("approvals", &self.approvals)
     }
@@ -60,7 +64,7 @@ pub struct SessionTerms {
     pub digests: Vec<Hash>,
     /// Digest of the active policy bundle.
     pub bundle: Hash,
-    /// Head of the freeze list; [`Hash::ZERO`] while there is none.
+    /// Hash over the freezes in force; [`Hash::ZERO`] while there is none.
     pub freeze_head: Hash,
     /// The presignature bound to the digest, if one is used.
     pub presignature: Option<Hash>,
@@ -68,11 +72,19 @@ pub struct SessionTerms {
     pub checkpoint: Option<Hash>,
     /// The nodes that sign, in ascending order.
     pub participants: Vec<MemberId>,
+    /// The nodes that reserve and confirm without signing, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<MemberId>,
     /// The attempt, from 1.
     pub attempt: u32,
 }
 
 impl SessionTerms {
+    /// Everybody who reserves, gives a receipt and confirms: the participants and then the witnesses, each in order.
+    pub fn reservers(&self) -> impl Iterator<Item = &MemberId> {
+        self.participants.iter().chain(&self.witnesses)
+    }
+
     /// The session id of an authorization.
     pub fn session_id(authorization: Hash) -> Hash {
         Hash::derive("countersign/session/v1", &[authorization.as_bytes()])
@@ -97,6 +109,7 @@ impl Body for Receipt {
     fn check(&self) -> Result<(), String> {
         let terms = &self.terms;
         check_attempt(&terms.participants, &terms.digests, terms.attempt)?;
+        check_witnesses(&terms.participants, &terms.witnesses)?;
         if terms.session != SessionTerms::session_id(terms.authorization) {
             return Err("the session is not the authorization's".into());
         }
@@ -129,13 +142,29 @@ impl Body for Confirm {
 fn check_attempt(participants: &[MemberId], digests: &[Hash], attempt: u32) -> Result<(), String> {
     strictly_ascending("participants", participants)?;
     at_most(MAX_GROUP, "participants", participants.len())?;
+    check_digests(digests)?;
+    if attempt == 0 {
+        return Err("attempts count from 1".into());
+    }
+    Ok(())
+}
+
+pub(super) fn check_digests(digests: &[Hash]) -> Result<(), String> {
     if digests.is_empty() {
         return Err("at least one signing digest is named".into());
     }
     at_most(MAX_DIGESTS, "digests", digests.len())?;
-    each_once("digests", digests)?;
-    if attempt == 0 {
-        return Err("attempts count from 1".into());
+    each_once("digests", digests)
+}
+
+fn check_witnesses(participants: &[MemberId], witnesses: &[MemberId]) -> Result<(), String> {
+    if witnesses.is_empty() {
+        return Ok(());
+    }
+    strictly_ascending("witnesses", witnesses)?;
+    at_most(MAX_GROUP, "witnesses", witnesses.len())?;
+    if witnesses.iter().any(|w| participants.contains(w)) {
+        return Err("a node signs or witnesses, not both".into());
     }
     Ok(())
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::single_key::SingleKey;
 use super::transaction::{EXCHANGE, address_on};
 use super::{
-    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, EXCHANGE_LABEL, OFFICER, OPERATOR, OTHER_COORDINATOR,
-    OTHER_PAYMENTS, PAYMENTS, SOLANA_WALLET, SPARE_APPROVER, WALLET, member, wallet_id,
+    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, EXCHANGE_LABEL, OBSERVER, OFFICER, OPERATOR,
+    OTHER_COORDINATOR, OTHER_OBSERVER, OTHER_OFFICERS, OTHER_PAYMENTS, PAYMENTS, SOLANA_WALLET,
+    SPARE_APPROVER, WALLET, member, wallet_id,
 };
 use crate::bundle::{
     AddressBookEntry, AssetRecord, Destinations, Domains, Environment, FeeCap, KeyRecord, KeyState,
@@ -18,7 +19,7 @@ use crate::{
     Timestamp, WalletId, assets,
 };
 
-const PEOPLE: [(&str, Role); 11] = [
+const PEOPLE: [(&str, Role); 15] = [
     (AUTHOR, Role::PolicyAuthor),
     (APPROVERS[0], Role::PolicyApprover),
     (APPROVERS[1], Role::PolicyApprover),
@@ -28,6 +29,10 @@ const PEOPLE: [(&str, Role); 11] = [
     (COORDINATOR, Role::Coordinator),
     (OTHER_COORDINATOR, Role::Coordinator),
     (OFFICER, Role::SecurityOfficer),
+    (OTHER_OFFICERS[0], Role::SecurityOfficer),
+    (OTHER_OFFICERS[1], Role::SecurityOfficer),
+    (OBSERVER, Role::ChainObserver),
+    (OTHER_OBSERVER, Role::ChainObserver),
     (OPERATOR, Role::Operator),
     (AUDITOR, Role::Auditor),
 ];
@@ -82,22 +87,33 @@ pub(super) fn without_keys(identities: &BTreeMap<MemberId, IdentityKey>) -> Poli
     PolicyBundle {
         version: 1,
         predecessor: None,
+        supersedes: Vec::new(),
         organisation: "Test".to_owned(),
         members,
+        groups: Vec::new(),
+        webauthn: None,
         quorums: Quorums {
             policy: 2,
             ceremony: 2,
+            unfreeze: 2,
+            observation: 2,
         },
         timing: Timing {
             max_clock_skew_seconds: 5,
             max_request_life_seconds: 3_600,
             max_authorization_life_seconds: 60,
+            max_approval_life_seconds: 86_400,
+            activation_delay_seconds: 0,
         },
         keys: Vec::new(),
         wallets: Vec::new(),
         assets: Vec::new(),
         address_book: address_book(),
         rules: Vec::new(),
+        cedar: Vec::new(),
+        ledger_groups: Vec::new(),
+        limits: Vec::new(),
+        reference: None,
         fee_caps: Vec::new(),
     }
 }
@@ -119,6 +135,7 @@ fn describe(id: &MemberId, key: &IdentityKey) -> Member {
             algorithm: MemberKeyAlgorithm::Ed25519,
             public_key: key.public(),
         }],
+        credentials: Vec::new(),
         domains,
     }
 }
@@ -252,6 +269,7 @@ fn allow(
             kinds: BTreeSet::from([kind]),
             destinations: Destinations::AddressBook,
             max_amount: thousand_units(known.decimals),
+            needs: None,
         });
     }
 }

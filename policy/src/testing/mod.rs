@@ -59,6 +59,12 @@ pub const COORDINATOR: &str = "coordinator-1";
 pub const OTHER_COORDINATOR: &str = "coordinator-2";
 /// A security officer.
 pub const OFFICER: &str = "officer";
+/// Two more security officers.
+pub const OTHER_OFFICERS: [&str; 2] = ["officer-2", "officer-3"];
+/// A chain observer.
+pub const OBSERVER: &str = "observer";
+/// A second chain observer.
+pub const OTHER_OBSERVER: &str = "observer-2";
 /// An operator.
 pub const OPERATOR: &str = "operator";
 /// An auditor.
@@ -345,6 +351,7 @@ impl TestDeployment {
             approvals: Vec::new(),
             bundle: bundle.digest(),
             digests: vec![digest],
+            witnesses: Vec::new(),
             participants: participants.to_vec(),
             attempt,
             nonce,

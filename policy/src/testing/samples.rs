@@ -1,14 +1,18 @@
 //! One statement of every kind, with fixed content: for golden files, property tests and fuzzing.
 
 use super::single_key::SingleKey;
-use super::{APPROVERS, AUTHOR, COORDINATOR, PAYMENTS, TestDeployment, WALLET, key_id, wallet_id};
+use super::{
+    APPROVERS, AUTHOR, COORDINATOR, OBSERVER, OFFICER, PAYMENTS, TestDeployment, WALLET, key_id,
+    wallet_id,
+};
 use crate::bundle::{Environment, PolicyBundle};
 use crate::statement::{
-    Body, Cancel, CancelReason, CeremonyTranscript, Confirm, KeyCeremony, Kind, LedgerEntry,
-    LedgerEvent, NodeTls, Receipt, Reservation, SessionTerms, SignRequest, StatementError, StopAck,
-    StopOutcome, TestSignature,
+    Approval, Body, BundleAck, Cancel, CancelReason, CeremonyTranscript, Confirm, Fate, Freeze,
+    FreezeTarget, IncarnationAck, KeyCeremony, Kind, LedgerEntry, LedgerEvent, NodeTls,
+    Observation, Receipt, Reservation, SessionTerms, SignRequest, StatementError, StopAck,
+    StopOutcome, TestSignature, Unfreeze, Verdict, Veto,
 };
-use crate::{Envelope, Hash, Protocol, Signature};
+use crate::{Envelope, Facts, Hash, Intent, Protocol, Signature};
 
 /// A statement of the deployment.
 #[derive(Debug, Clone)]
@@ -42,10 +46,13 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
         presignature: None,
         checkpoint: None,
         participants,
+        witnesses: Vec::new(),
         attempt: 1,
     };
     let opened = bundle.directory().open::<SignRequest>(&request);
     let opened = opened.expect("the deployment's own request");
+    let facts = Facts::establish(&bundle, opened.body()).expect("the facts of its own request");
+    let intent = facts.transaction().intent();
     let reservation = Reservation {
         session: terms.session,
         authorization: terms.authorization,
@@ -56,8 +63,14 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
         wallet: wallet_id(WALLET),
         key: opened.body().key.clone(),
         digests: terms.digests.clone(),
-        transfers: opened.body().intent.transfers.clone(),
-        max_fee: opened.body().intent.max_fee,
+        network: intent.network,
+        source: *facts.source(),
+        transfers: intent.transfers.clone(),
+        approvals: intent.approvals.clone(),
+        max_fee: intent.max_fee.amount,
+        lifetime: intent.lifetime.clone(),
+        participants: terms.participants.clone(),
+        expires_at: deployment.now().plus_seconds(60),
         presignature: Some(Hash::sha256(b"presignature")),
     };
     let cancel = Cancel::new(request.digest(), CancelReason::Initiator, "paid otherwise");
@@ -112,15 +125,76 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
                 sample(deployment, name, NODE, entry)
             }),
     );
+    all.extend(officer_samples(deployment, &terms, intent));
     all.extend(key_samples(deployment));
     all
+}
+
+/// What officers, approvers, observers and nodes say besides.
+fn officer_samples(
+    deployment: &TestDeployment,
+    terms: &SessionTerms,
+    intent: &Intent,
+) -> Vec<Sample> {
+    let approval = Approval {
+        request: terms.request,
+        digests: terms.digests.clone(),
+        intent: intent.clone(),
+        bundle: terms.bundle,
+        verdict: Verdict::Approve,
+    };
+    let freeze = Freeze {
+        target: FreezeTarget::Wallet {
+            wallet: wallet_id(WALLET),
+        },
+        reason: "unknown withdrawals".to_owned(),
+    };
+    let freeze = sample(deployment, "freeze", OFFICER, freeze);
+    let unfreeze = Unfreeze {
+        freezes: vec![freeze.envelope.digest()],
+        reason: "they were ours".to_owned(),
+    };
+    let ack = BundleAck {
+        bundle: Hash::sha256(b"successor"),
+        version: 2,
+        predecessor: terms.bundle,
+    };
+    let veto = Veto {
+        bundle: Hash::sha256(b"successor"),
+        reason: "not what was agreed".to_owned(),
+    };
+    let observation = Observation {
+        network: intent.network,
+        digest: terms.digests.first().copied().unwrap_or(Hash::ZERO),
+        fate: Fate::Confirmed {
+            transaction: "0x01".to_owned(),
+            block: 1_000,
+            depth: 64,
+        },
+    };
+    let incarnation = IncarnationAck {
+        node: deployment.nodes().pop().expect("a deployment has nodes"),
+        incarnation: 2,
+        nonce: Hash::sha256(b"this start"),
+        ledger_sequence: 1,
+        ledger_head: Hash::sha256(b"entry 1"),
+    };
+    vec![
+        sample(deployment, "approval", OFFICER, approval),
+        sample(deployment, "unfreeze", OFFICER, unfreeze),
+        freeze,
+        sample(deployment, "bundle-ack", NODE, ack),
+        sample(deployment, "veto", APPROVERS[0], veto),
+        sample(deployment, "observation", OBSERVER, observation),
+        sample(deployment, "incarnation-ack", NODE, incarnation),
+    ]
 }
 
 fn ledger_events(
     terms: &SessionTerms,
     reservation: Reservation,
     cancel: Hash,
-) -> [(&'static str, LedgerEvent); 6] {
+) -> [(&'static str, LedgerEvent); 11] {
     let session = terms.session;
     [
         (
@@ -155,6 +229,38 @@ fn ledger_events(
                 key: key_id("hot-2"),
                 ceremony: Hash::sha256(b"ceremony"),
             },
+        ),
+        (
+            "ledger-entry-frozen",
+            LedgerEvent::Frozen {
+                freeze: Hash::sha256(b"freeze"),
+            },
+        ),
+        (
+            "ledger-entry-unfrozen",
+            LedgerEvent::Unfrozen {
+                unfreeze: Hash::sha256(b"unfreeze"),
+                freezes: vec![Hash::sha256(b"freeze")],
+            },
+        ),
+        (
+            "ledger-entry-bundle-acknowledged",
+            LedgerEvent::BundleAcknowledged {
+                bundle: Hash::sha256(b"successor"),
+                version: 2,
+            },
+        ),
+        (
+            "ledger-entry-observed",
+            LedgerEvent::Observed {
+                digest: Hash::sha256(b"digest"),
+                observation: Hash::sha256(b"observation"),
+                dead: true,
+            },
+        ),
+        (
+            "ledger-entry-started",
+            LedgerEvent::Started { incarnation: 2 },
         ),
     ]
 }
@@ -253,6 +359,13 @@ pub fn open_as(
         Kind::LedgerEntry => directory.open::<LedgerEntry>(envelope)?.digest(),
         Kind::StopAck => directory.open::<StopAck>(envelope)?.digest(),
         Kind::NodeTls => directory.open::<NodeTls>(envelope)?.digest(),
+        Kind::Approval => directory.open::<Approval>(envelope)?.digest(),
+        Kind::Freeze => directory.open::<Freeze>(envelope)?.digest(),
+        Kind::Unfreeze => directory.open_quorum::<Unfreeze>(envelope)?.digest(),
+        Kind::BundleAck => directory.open::<BundleAck>(envelope)?.digest(),
+        Kind::Veto => directory.open::<Veto>(envelope)?.digest(),
+        Kind::Observation => directory.open_quorum::<Observation>(envelope)?.digest(),
+        Kind::IncarnationAck => directory.open::<IncarnationAck>(envelope)?.digest(),
     };
     Ok(digest)
 }

@@ -201,6 +201,7 @@ impl Admitted {
             presignature: body.presignature,
             checkpoint: None,
             participants: body.participants.clone(),
+            witnesses: body.witnesses.clone(),
             attempt: body.attempt,
         }
     }
@@ -220,8 +221,14 @@ impl Admitted {
             wallet: request.wallet.clone(),
             key: request.key.clone(),
             digests: terms.digests,
+            network: intent.network,
+            source: *self.facts.source(),
             transfers: intent.transfers.clone(),
+            approvals: intent.approvals.clone(),
             max_fee: intent.max_fee.amount,
+            lifetime: intent.lifetime.clone(),
+            participants: terms.participants,
+            expires_at: self.authorization.statement().expires_at,
             presignature: terms.presignature,
         }
     }

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use countersign_policy::bundle::{BundleChain, PolicyBundle};
 use countersign_policy::statement::{
-    Authorization, Body, Cancel, CeremonyTranscript, Confirm, KeyCeremony, Kind, LedgerEntry,
-    NodeTls, Receipt, SignRequest, Statement, StopAck,
+    Approval, Authorization, Body, BundleAck, Cancel, CeremonyTranscript, Confirm, Freeze,
+    IncarnationAck, KeyCeremony, Kind, LedgerEntry, NodeTls, Observation, Receipt, SignRequest,
+    Statement, StopAck, Unfreeze, Veto,
 };
 use countersign_policy::testing::{APPROVERS, AUTHOR, Sample, TestDeployment, open_as, samples};
 use countersign_policy::{Envelope, Facts, Outcome, canonical, decide};
@@ -48,6 +49,13 @@ pub fn read_statement(input: &[u8]) {
         Kind::LedgerEntry => one_encoding::<LedgerEntry>(payload),
         Kind::StopAck => one_encoding::<StopAck>(payload),
         Kind::NodeTls => one_encoding::<NodeTls>(payload),
+        Kind::Approval => one_encoding::<Approval>(payload),
+        Kind::Freeze => one_encoding::<Freeze>(payload),
+        Kind::Unfreeze => one_encoding::<Unfreeze>(payload),
+        Kind::BundleAck => one_encoding::<BundleAck>(payload),
+        Kind::Veto => one_encoding::<Veto>(payload),
+        Kind::Observation => one_encoding::<Observation>(payload),
+        Kind::IncarnationAck => one_encoding::<IncarnationAck>(payload),
     }
 }
 

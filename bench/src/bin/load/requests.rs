@@ -103,6 +103,7 @@ impl Requests {
             bundle: bundle.digest(),
             digests: vec![Hash::from_bytes(digest)],
             participants: participants.to_vec(),
+            witnesses: Vec::new(),
             attempt: 1,
             nonce: Hash::from_bytes(nonce),
             presignature,

@@ -184,7 +184,12 @@ fn every_ledger_event_is_read_back() {
             LedgerEvent::Stopped { .. } => "stopped",
             LedgerEvent::BundleAccepted { .. } => "bundle-accepted",
             LedgerEvent::KeyStored { .. } => "key-stored",
+            LedgerEvent::Frozen { .. } => "frozen",
+            LedgerEvent::Unfrozen { .. } => "unfrozen",
+            LedgerEvent::BundleAcknowledged { .. } => "bundle-acknowledged",
+            LedgerEvent::Observed { .. } => "observed",
+            LedgerEvent::Started { .. } => "started",
         });
     }
-    assert_eq!(seen.len(), 6);
+    assert_eq!(seen.len(), 11);
 }

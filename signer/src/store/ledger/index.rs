@@ -216,7 +216,12 @@ impl Index {
             }
             LedgerEvent::Released { .. }
             | LedgerEvent::BundleAccepted { .. }
-            | LedgerEvent::KeyStored { .. } => {}
+            | LedgerEvent::KeyStored { .. }
+            | LedgerEvent::Frozen { .. }
+            | LedgerEvent::Unfrozen { .. }
+            | LedgerEvent::BundleAcknowledged { .. }
+            | LedgerEvent::Observed { .. }
+            | LedgerEvent::Started { .. } => {}
         }
     }
 

@@ -8,8 +8,8 @@ use countersign_policy::bundle::BundleChain;
 use countersign_policy::statement::{LedgerEntry, LedgerEvent, Reservation, Statement};
 use countersign_policy::testing::TestDeployment;
 use countersign_policy::{
-    Amount, Envelope, ExternalId, Hash, IdentityKey, KeyId, MemberId, StatementId, Timestamp,
-    WalletId,
+    Amount, Envelope, ExternalId, Hash, IdentityKey, KeyId, Lifetime, MemberId, Network,
+    StatementId, Timestamp, WalletId,
 };
 use zeroize::Zeroizing;
 
@@ -108,8 +108,18 @@ pub fn reservation(payment: &str, attempt: u32) -> Reservation {
         wallet: WalletId::new("hot-1").unwrap(),
         key: KeyId::new("key-1").unwrap(),
         digests: vec![hash(format!("digest {payment}"))],
+        network: Network::ETHEREUM,
+        source: "0x28c6c06298d514db089934071355e5743bf21d60"
+            .parse()
+            .unwrap(),
         transfers: Vec::new(),
+        approvals: Vec::new(),
         max_fee: "21000".parse::<Amount>().unwrap(),
+        lifetime: Lifetime::Solana {
+            blockhash: String::new(),
+        },
+        participants: vec![member("node-1"), member("node-2")],
+        expires_at: at(60),
         presignature: None,
     }
 }

@@ -1,0 +1,5 @@
+//! Approvals: who must look at a request before it may be signed, and who did.
+
+mod needs;
+
+pub use needs::{Need, Needs, NeedsError};

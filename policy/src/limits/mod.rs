@@ -1,0 +1,8 @@
+//! Cumulative limits: exact, in base units, over what every ledger of a group reserved (DESIGN section 5).
+//!
+//! A [`Limit`] is part of the policy bundle. What it counts is a spend: one payment, however many nodes reserved it, however
+//! often it was retried, and whichever version of it with a higher fee is signed in the end.
+
+mod model;
+
+pub use model::{LedgerGroup, Limit, LimitScope, Measure, Period, Price, Reference};
