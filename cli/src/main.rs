@@ -13,6 +13,7 @@ mod failure;
 mod init;
 mod inspect;
 mod output;
+mod policy;
 mod profile;
 mod quorum;
 mod request;
@@ -60,6 +61,7 @@ enum Command {
     Ceremony(ceremony::Args),
     Wallet(wallet::Args),
     Address(address::Args),
+    Policy(policy::Args),
     Bundle(bundle::Args),
     Request(request::Args),
     Status(status::Args),
@@ -129,6 +131,7 @@ fn run(command: Command) -> Outcome {
         Command::Ceremony(args) => client(ceremony::run(args)),
         Command::Wallet(args) => client(wallet::run(args)),
         Command::Address(args) => client(address::run(args)),
+        Command::Policy(args) => client(policy::run(args)),
         Command::Bundle(args) => client(bundle::run(args)),
         Command::Request(args) => client(request::run(args)),
         Command::Status(args) => client(status::run(args)),

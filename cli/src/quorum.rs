@@ -1,4 +1,4 @@
-//! Statements that a policy author issues and approvers sign: bundles and ceremony orders.
+//! Statements as this program signs them: by one member, or by an author and approvers together.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,4 +81,20 @@ impl Signers {
         }
         Ok(envelope)
     }
+}
+
+/// A statement of the profile's own member that counts for `seconds`.
+pub fn issue<B: Body>(profile: &Profile, body: B, seconds: u64) -> Outcome<Envelope> {
+    let now = clock::now();
+    let statement = Statement::new(
+        profile.genesis_hash,
+        profile.member.clone(),
+        now,
+        now.plus_seconds(seconds),
+        body,
+        &mut rand_core::OsRng,
+    );
+    statement
+        .sign(&profile.statement_key()?)
+        .or_broken("cannot sign the statement")
 }

@@ -2,14 +2,14 @@
 
 use clap::Parser;
 use countersign_coordinator::{RequestList, RequestView};
-use countersign_policy::statement::{Cancel, CancelReason, Statement};
+use countersign_policy::statement::{Cancel, CancelReason};
 use countersign_policy::{Hash, Network, WalletId};
 
 use crate::api::Api;
-use crate::clock;
-use crate::failure::{OrFail as _, Outcome};
+use crate::failure::Outcome;
 use crate::output::Format;
 use crate::profile::ProfileArg;
+use crate::quorum::issue;
 use crate::request::view::{REQUESTS, text};
 
 /// Shows one request, or lists them.
@@ -130,23 +130,12 @@ fn percent_encode(text: &str) -> String {
 /// Runs `cancel`.
 pub async fn cancel(args: CancelArgs) -> Outcome {
     let profile = args.profile.load()?;
-    let now = clock::now();
     let body = Cancel {
         request: args.id,
         reason: CancelReason::Initiator,
         detail: args.detail,
     };
-    let statement = Statement::new(
-        profile.genesis_hash,
-        profile.member.clone(),
-        now,
-        now.plus_seconds(86_400),
-        body,
-        &mut rand_core::OsRng,
-    );
-    let envelope = statement
-        .sign(&profile.statement_key()?)
-        .or_broken("cannot sign the cancel")?;
+    let envelope = issue(&profile, body, 86_400)?;
     let path = format!("{REQUESTS}/{}/cancel", args.id);
     let request: RequestView = Api::new(&profile)?.post(&path, &envelope).await?;
     args.format.show(&request, text)

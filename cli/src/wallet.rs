@@ -1,18 +1,19 @@
 //! `countersign wallet`: the wallets of the policy.
 
 use clap::{Parser, Subcommand};
-use countersign_policy::bundle::{ActiveBundle, Wallet};
+use countersign_policy::bundle::{ActiveBundle, Wallet, WalletTier};
 use countersign_policy::{Address, DerivationPath, KeyId, Network, Protocol, WalletId};
 use serde::Serialize;
 
 use crate::address;
 use crate::api::Api;
-use crate::bundle::change::{Change, WalletChange};
+use crate::bundle::change::Change;
 use crate::bundle::submit;
 use crate::ceremony::seconds_left;
 use crate::clock;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Format;
+use crate::policy::entries::WalletEntry;
 use crate::profile::ProfileArg;
 use crate::quorum::Signers;
 use crate::verified;
@@ -150,9 +151,10 @@ async fn create(args: Create) -> Outcome {
             ),
         ));
     }
-    let wallet = WalletChange {
-        name: args.name.unwrap_or_else(|| args.id.to_string()),
+    let wallet = WalletEntry {
+        name: args.name,
         id: args.id.clone(),
+        tier: WalletTier::Hot,
         key: args.key,
         path: args.path,
         networks: args.networks,

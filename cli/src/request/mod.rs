@@ -9,18 +9,18 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use countersign_coordinator::{RequestView, Simulation};
 use countersign_policy::bundle::{ActiveBundle, Wallet};
-use countersign_policy::statement::{SignRequest, StatedIntent, Statement, TransactionHex};
+use countersign_policy::statement::{SignRequest, StatedIntent, TransactionHex};
 use countersign_policy::{
     Address, DecodedTransaction, DerivationPath, Envelope, ExternalId, Network, WalletId, decode,
 };
 
 use crate::amount::parse_units;
 use crate::api::{Api, read_json};
-use crate::bundle::change::resolve_asset;
-use crate::clock;
 use crate::failure::{Exit, Failure, OrFail as _, Outcome};
 use crate::output::Format;
+use crate::policy::entries::resolve_asset;
 use crate::profile::{Profile, ProfileArg};
+use crate::quorum::issue;
 use crate::verified;
 use build::{Chain, Payment};
 use view::REQUESTS;
@@ -163,18 +163,7 @@ impl<'a> Payer<'a> {
 
 /// The request as a statement signed by the profile's member.
 pub fn sign(profile: &Profile, request: SignRequest, seconds: u64) -> Outcome<Envelope> {
-    let now = clock::now();
-    let statement = Statement::new(
-        profile.genesis_hash,
-        profile.member.clone(),
-        now,
-        now.plus_seconds(seconds),
-        request,
-        &mut rand_core::OsRng,
-    );
-    statement
-        .sign(&profile.statement_key()?)
-        .or_broken("cannot sign the request")
+    issue(profile, request, seconds)
 }
 
 /// Sends a signed request, and waits up to `wait` seconds for its final state.

@@ -17,4 +17,4 @@ pub use model::{
     MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
     WalletTier, WebAuthnPolicy,
 };
-pub use validate::{BundleProblem, ValidationError};
+pub use validate::{BundleProblem, ValidationError, validate};

@@ -7,8 +7,9 @@ mod tron;
 
 use clap::Args;
 use countersign_policy::bundle::AssetRecord;
-use countersign_policy::{Address, Amount, DecodedTransaction, Network, decode};
+use countersign_policy::{Address, Amount, DecodedTransaction, Network, Timestamp, decode};
 
+use crate::clock;
 use crate::failure::{Exit, Failure, OrFail as _, Outcome};
 
 /// What the network needs to know besides who pays whom. This program asks no chain: the payment layer knows these.
@@ -80,8 +81,13 @@ impl Payment {
         Address::parse(&self.network, contract).or_broken(format!("{id} names no contract"))
     }
 
-    /// The unsigned transaction.
+    /// The unsigned transaction, made now.
     pub fn build(&self, chain: &Chain) -> Outcome<DecodedTransaction> {
+        self.build_at(chain, clock::now())
+    }
+
+    /// The unsigned transaction as it is when made at `now`.
+    pub fn build_at(&self, chain: &Chain, now: Timestamp) -> Outcome<DecodedTransaction> {
         if !self.to.matches(&self.network) {
             return Err(Failure::usage(format!(
                 "{} is no address of {}",
@@ -90,7 +96,7 @@ impl Payment {
         }
         let bytes = match self.network {
             Network::Evm { chain_id } => evm::build(self, chain, chain_id.get())?,
-            Network::Tron(_) => tron::build(self, chain)?,
+            Network::Tron(_) => tron::build(self, chain, now)?,
             Network::Solana(_) => solana::build(self, chain)?,
         };
         let decoded = decode(&self.network, &bytes)

@@ -1,8 +1,8 @@
 use countersign_policy::{IntentKind, Lifetime};
 
 use super::*;
-use crate::bundle::change::resolve_asset;
 use crate::failure::Exit;
+use crate::policy::entries::resolve_asset;
 
 const BLOCK: &str = "0000000004c4b400a1b2c3d4e5f60718293a4b5c6d7e8f901122334455667788";
 

@@ -1,11 +1,10 @@
 //! Tron `raw_data` with one contract, as java-tron's `core/Tron.proto` defines it.
 
-use countersign_policy::Address;
+use countersign_policy::{Address, Timestamp};
 use prost::Message;
 
 use super::{Chain, Payment, missing, transfer_call};
 use crate::amount::parse_units;
-use crate::clock;
 use crate::failure::{Failure, Outcome};
 
 /// `Transaction.raw`; fields that a transfer leaves empty are left out.
@@ -70,7 +69,7 @@ const EXPIRES_IN: u64 = 60;
 /// TRX that a token transfer may burn, when nothing else is asked for.
 const FEE_LIMIT: &str = "30";
 
-pub(super) fn build(payment: &Payment, chain: &Chain) -> Outcome<Vec<u8>> {
+pub(super) fn build(payment: &Payment, chain: &Chain, now: Timestamp) -> Outcome<Vec<u8>> {
     let block = chain
         .tron_ref_block
         .as_ref()
@@ -84,7 +83,6 @@ pub(super) fn build(payment: &Payment, chain: &Chain) -> Outcome<Vec<u8>> {
         return Err(Failure::broken("a block id has 32 bytes"));
     };
     let (contract, fee_limit) = contract(payment, chain)?;
-    let now = clock::now();
     let expires = now.plus_seconds(chain.tron_expires_in.unwrap_or(EXPIRES_IN));
     let raw = Raw {
         ref_block_bytes: ref_block_bytes.to_vec(),

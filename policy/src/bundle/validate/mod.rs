@@ -71,7 +71,7 @@ impl Findings {
 }
 
 /// Checks the whole content and reports everything that is wrong with it.
-pub(crate) fn validate(bundle: &PolicyBundle) -> Result<(), ValidationError> {
+pub fn validate(bundle: &PolicyBundle) -> Result<(), ValidationError> {
     let mut findings = Findings::default();
     findings.text("organisation", &bundle.organisation);
     members::members(&mut findings, bundle);
