@@ -193,6 +193,7 @@ async fn push_once(
         entries,
         known: store.peer_position(peer)?.known.sequence,
         head,
+        incarnation: 0,
     };
     let answer: EntriesKnown = client.post_json(path::ENTRIES, &call, timeout).await?;
     if let Some(lost) = answer.beyond {
