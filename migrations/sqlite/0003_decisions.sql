@@ -64,11 +64,12 @@ CREATE TABLE proposal_signatures (
     PRIMARY KEY (digest, member)
 );
 
--- The nodes' own statements that they keep a successor.
+-- The nodes' own statements that they stand behind a successor.
 CREATE TABLE bundle_acks (
     digest     TEXT NOT NULL,       -- of the bundle
+    statement  TEXT NOT NULL,       -- digest of the acknowledgement
     node       TEXT NOT NULL,
     envelope   TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (digest, node)
+    PRIMARY KEY (digest, statement)
 );

@@ -74,7 +74,7 @@ impl Datastore {
                 let said = if new.approves { "approved" } else { "rejected" };
                 let detail = format!("{said} by {}: statement {}", new.member, new.digest);
                 insert_event(tx, &new.request, now, request.state.name().as_str(), &detail).await?;
-                if request.state != State::PendingApproval {
+                if !matches!(request.state, State::PendingApproval(_)) {
                     return Ok(Some((request, true)));
                 }
                 tx.execute(

@@ -125,11 +125,11 @@ impl Datastore {
         .await
     }
 
-    /// Keeps the acknowledgements of a bundle. The first one of a node stays.
+    /// Keeps acknowledgements of a bundle, each by its node.
     pub(crate) async fn store_bundle_acks(
         &self,
         digest: Hash,
-        acks: &BTreeMap<MemberId, Envelope>,
+        acks: &[(MemberId, Envelope)],
     ) -> Result<(), DbError> {
         if acks.is_empty() {
             return Ok(());
@@ -139,10 +139,11 @@ impl Datastore {
                 let now = tx.now().await?;
                 for (node, ack) in acks {
                     tx.execute(
-                        "INSERT INTO bundle_acks (digest, node, envelope, created_at) VALUES ($1, $2, $3, $4) \
-                         ON CONFLICT DO NOTHING",
+                        "INSERT INTO bundle_acks (digest, statement, node, envelope, created_at) \
+                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
                         &[
                             Value::Text(&digest.to_hex()),
+                            Value::Text(&ack.digest().to_hex()),
                             Value::Text(node.as_str()),
                             Value::Text(&to_json(ack)?),
                             Value::Int(now),
@@ -156,15 +157,13 @@ impl Datastore {
         .await
     }
 
-    /// The acknowledgements of a bundle by node.
-    pub async fn bundle_acks(&self, digest: Hash) -> Result<BTreeMap<MemberId, Envelope>, DbError> {
+    /// The acknowledgements of a bundle, oldest first.
+    pub async fn bundle_acks(&self, digest: Hash) -> Result<Vec<Envelope>, DbError> {
         self.run_read("bundle_acks", &(digest,), |tx, &(digest,)| {
             Box::pin(async move {
-                let sql = "SELECT node, envelope FROM bundle_acks WHERE digest = $1";
+                let sql = "SELECT envelope FROM bundle_acks WHERE digest = $1 ORDER BY created_at, statement";
                 let rows = tx.query(sql, &[Value::Text(&digest.to_hex())]).await?;
-                rows.iter()
-                    .map(|row| Ok((row.parse("node")?, row.json("envelope")?)))
-                    .collect()
+                rows.iter().map(|row| row.json("envelope")).collect()
             })
         })
         .await
