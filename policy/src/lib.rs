@@ -63,6 +63,7 @@ mod id;
 pub mod limits;
 mod plain;
 mod protocol;
+pub mod rules;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
