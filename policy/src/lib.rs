@@ -59,11 +59,13 @@ pub mod bundle;
 pub mod canonical;
 mod decide;
 mod envelope;
+mod freeze;
 mod hash;
 mod id;
 pub mod limits;
 mod plain;
 mod protocol;
+pub mod rules;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -74,6 +76,7 @@ pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,
 };
+pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};
 pub use id::{
     ExternalId, GroupId, IdError, KeyId, LedgerGroupId, LimitId, MemberId, RuleId, StatementId,
