@@ -6,6 +6,7 @@
 
 mod chain;
 mod model;
+mod openers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
@@ -17,4 +18,5 @@ pub use model::{
     MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
     WalletTier, WebAuthnPolicy,
 };
+pub use openers::OpenError;
 pub use validate::{BundleProblem, ValidationError};
