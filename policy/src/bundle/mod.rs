@@ -6,6 +6,7 @@
 
 mod chain;
 mod model;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
@@ -16,5 +17,9 @@ pub use model::{
     Domains, Environment, FeeCap, Group, KeyRecord, KeyState, Member, MemberKey,
     MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
     WalletTier, WebAuthnPolicy,
+};
+pub use succession::{
+    AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
+    SuccessionError, SuccessionStanding,
 };
 pub use validate::{BundleProblem, ValidationError};

@@ -31,7 +31,7 @@ pub use request::{
     TransactionHex,
 };
 pub use session::{Authorization, Confirm, Receipt, SessionTerms};
-pub use succession::{BundleAck, Veto};
+pub use succession::{AckStage, BundleAck, Veto};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
