@@ -38,9 +38,9 @@ pub const MAX_STARTS: usize = 256;
 pub struct StartRegistered {
     /// Its incarnation-ack statement over the sender's nonce.
     pub ack: Envelope,
-    /// The last entry of the sender's ledger that the recipient holds, when it lies beyond the sender's head: then the
-    /// sender runs on an old copy of its store.
-    pub beyond: Option<Envelope>,
+    /// The last entry of the sender's ledger that the recipient holds. A sender that does not have it runs on an old copy of
+    /// its store, or has a twin.
+    pub last: Option<Envelope>,
     /// The last entry of the recipient's own ledger: the sender has caught up when it holds it.
     pub head: u64,
     /// The next entries of the recipient's ledger that the sender lacks, oldest first.
