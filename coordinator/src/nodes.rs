@@ -51,6 +51,8 @@ pub enum Given {
     Unfreeze,
     /// A veto of a bundle.
     Veto,
+    /// What chain observers say became of a transaction.
+    Observation,
 }
 
 /// The API of the nodes. There is one implementation, over TLS; tests put faults in between.
@@ -69,7 +71,7 @@ pub trait NodeApi: Send + Sync + 'static {
         node: &MemberId,
         call: wire::ActivateBundle,
     ) -> Answer<wire::BundleAck>;
-    /// Gives a node a freeze, an unfreeze or a veto.
+    /// Gives a node a statement that it has to know.
     fn give(
         &self,
         node: &MemberId,

@@ -125,6 +125,7 @@ impl NodeApi for TlsNodes {
             Given::Freeze => path::FREEZE,
             Given::Unfreeze => path::UNFREEZE,
             Given::Veto => path::VETO,
+            Given::Observation => path::OBSERVATIONS,
         };
         self.post(node, path, call, self.call)
     }

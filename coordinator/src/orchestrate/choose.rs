@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord};
-use countersign_policy::limits::LedgerGroup;
+use countersign_policy::limits::{LedgerGroup, Limit, LimitBook, Spend};
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{DerivationPath, Facts, Hash, KeyId, LedgerGroupId, MemberId, Protocol};
+use countersign_policy::{DerivationPath, Facts, Hash, KeyId, LedgerGroupId, LimitId, MemberId, Protocol};
 use countersign_signer::wire::Pools;
 use tokio::task::JoinSet;
 
-use crate::core::Core;
+use crate::core::{Core, now};
 
 /// How long what the nodes said about their pools is believed when nothing is left of it.
 const POOLS_AGE: Duration = Duration::from_millis(200);
@@ -112,6 +112,37 @@ pub(crate) async fn choose(
         }
     }
     Err(refusal)
+}
+
+/// The ledger groups of the limits that count this request.
+pub(crate) fn ledgers(
+    bundle: &ActiveBundle,
+    verified: &Verified<SignRequest>,
+    facts: &Facts,
+) -> Vec<LedgerGroup> {
+    let content = bundle.content();
+    if content.limits.is_empty() {
+        return Vec::new();
+    }
+    let limits = limits_of(bundle, verified, facts);
+    let groups = content.ledger_groups.iter().filter(|group| {
+        let of_group = |l: &&Limit| l.ledger_group == group.id && limits.contains(&l.id);
+        content.limits.iter().any(|l| of_group(&l))
+    });
+    groups.cloned().collect()
+}
+
+/// The limits that count this request.
+pub(crate) fn limits_of(
+    bundle: &ActiveBundle,
+    verified: &Verified<SignRequest>,
+    facts: &Facts,
+) -> BTreeSet<LimitId> {
+    let digests = [Hash::from_bytes(*facts.transaction().digest().as_bytes())];
+    let body = verified.body();
+    let spend = Spend::asked(facts, &body.wallet, verified.issuer(), &digests, now());
+    let book = LimitBook::of(bundle.content());
+    book.applies(&spend).cloned().collect()
 }
 
 /// Whom it takes besides the participants so that the quorum of every ledger group reserves. The best nodes come first, and

@@ -13,7 +13,7 @@ mod task;
 mod upkeep;
 
 pub(crate) use attempt::Session;
-pub(crate) use bundles::{BundleError, NodeAnswer, restore, submit_bundle};
+pub(crate) use bundles::{BundleError, BundleOutcome, NodeAnswer, restore, submit_bundle, succession};
 pub(crate) use choose::PresignaturePools;
 pub(crate) use notices::{Delivery, spread};
 pub(crate) use stop::stop_statement;
