@@ -68,6 +68,7 @@ impl FollowedChain {
                 .iter()
                 .map(|link| link.envelope().clone())
                 .collect(),
+            candidate: None,
         }
     }
 
@@ -110,6 +111,8 @@ fn acknowledge(parts: &EngineParts, bundle: &ActiveBundle) -> BundleAck {
         node: parts.me.clone(),
         bundle: bundle.digest(),
         version: bundle.content().version,
+        active: true,
+        ack: None,
     }
 }
 

@@ -22,11 +22,11 @@ use super::bundles::FollowedChain;
 use super::status;
 use crate::ceremony::Ceremonies;
 use crate::net::PeerIdentity;
-use crate::session::{Engine, PoolFiller, ledgers};
+use crate::session::{Engine, PoolFiller, ledgers, starts};
 use crate::store::Cause;
 use crate::wire::{
     Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem,
-    ProblemCode, PushEntries, Records, path,
+    ProblemCode, PushEntries, Records, RegisterStart, StartRegistered, path,
 };
 
 /// Everything the API answers from.
@@ -61,6 +61,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(path::RECORDS, get(records))
         .route(path::PRESIGN, post(presign))
         .route(path::ENTRIES, post(entries))
+        .route(path::START, post(register_start))
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .route_layer(from_fn_with_state(Arc::clone(&service), intake))
         .fallback(async || Refusal(ProblemCode::NotFound.problem("this node has no such path")))
@@ -123,7 +124,7 @@ fn operation_of(at: &str) -> &'static str {
         path::STOP => "stop",
         path::BUNDLES => "bundle",
         path::PRESIGN => "presign",
-        path::ENTRIES => "peer",
+        path::ENTRIES | path::START => "peer",
         at if at.starts_with(path::CEREMONIES) => "ceremony",
         _ => "read",
     }
@@ -346,6 +347,17 @@ async fn entries(
 ) -> Answer<EntriesKnown> {
     let call: PushEntries = take(&s, "peer", &caller, Role::Node, &body).await?;
     let result = ledgers::take(s.engine.parts(), &caller.member, call).await;
+    let subject = caller.member.to_string();
+    recorded(&s, &caller, ("peer", subject), result).await
+}
+
+async fn register_start(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StartRegistered> {
+    let call: RegisterStart = take(&s, "peer", &caller, Role::Node, &body).await?;
+    let result = starts::answer(s.engine.parts(), &caller.member, call).await;
     let subject = caller.member.to_string();
     recorded(&s, &caller, ("peer", subject), result).await
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -13,14 +13,16 @@ use super::bundles::FollowedChain;
 use super::config::NodeConfig;
 use super::service::{Intake, Service, router};
 use crate::ceremony::{Ceremonies, PrimeMaker};
-use crate::clock::now;
+use crate::clock::{ClockWatch, now};
 use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
     ClientLimits, NodeClient, PeerLimits, PeerNetwork, Refusals, Refused, Server, ServerLimits,
     TlsIdentity,
 };
 use crate::process::forbid_core_dumps;
-use crate::session::{Engine, EngineParts, PoolFiller, ShareCache, ledgers};
+use crate::session::{
+    Engine, EngineParts, PoolFiller, Questions, Registration, ShareCache, clocks, ledgers, starts,
+};
 use crate::store::{Cause, OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
 
@@ -85,8 +87,12 @@ impl Node {
         }
         let tls = tls_identity(&config)?;
         let clients = clients(&config, &tls, &bundle)?;
+        clocks::require_not_back(&store, now(), active.skew_seconds())
+            .map_err(|e| failed("clock")(&e))?;
+        let start = store.begin_start().await;
+        let registration = Arc::new(Registration::new(start.map_err(|e| failed("store")(&e))?));
         // Before anything is written: what an old copy of the store would write now contradicts what it signed before.
-        let introduced = ledgers::introduce_to_all(&store, &clients)
+        starts::register_with_all(&store, &clients, &bundle, &registration)
             .await
             .map_err(|e| failed("store")(&e))?;
         for open in store
@@ -127,7 +133,9 @@ impl Node {
             bundle: bundle.clone(),
             store,
             peers: peers.clone(),
-            introduced,
+            registration,
+            questions: Questions::default(),
+            watch: ClockWatch::new(now(), Instant::now()),
             workers: Arc::new(workers.map_err(|e| failed("threads")(&e))?),
             pool: Arc::new(PresignaturePool::new(
                 watermarks,
@@ -264,6 +272,10 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             sweeper.engine.sweep().await;
+            let parts = sweeper.engine.parts();
+            clocks::tend(parts).await;
+            // A store fault shows at the next thing that matters.
+            let _ = starts::record_when_complete(parts).await;
         }
     });
     let filling = Arc::clone(service);

@@ -10,12 +10,14 @@ use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
 use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
 
+use super::clocks;
 use super::exchange::{self, Confirmed};
-use super::ledgers::{self, Introduced};
+use super::ledgers::Questions;
 use super::shares::ShareCache;
+use super::starts::{self, Registration};
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
-use crate::clock::now;
+use crate::clock::{ClockWatch, now};
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
@@ -39,8 +41,12 @@ pub struct EngineParts {
     pub store: Store,
     /// The other nodes.
     pub peers: PeerNetwork,
-    /// Those of them that this process may promise something with.
-    pub introduced: Introduced,
+    /// Those of them that know of this process's start.
+    pub registration: Arc<Registration>,
+    /// Those of them that are being asked to prove something.
+    pub questions: Questions,
+    /// Notices when the machine's clock is set.
+    pub watch: ClockWatch,
     /// Threads for cryptography.
     pub workers: Arc<Workers>,
     /// Presignatures in memory.
@@ -129,10 +135,16 @@ impl Engine {
         }
         let at = now();
         let bundle = self.parts.bundle.current();
+        clocks::require_sound(&self.parts, at, bundle.skew_seconds())?;
         let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
         self.refuse_banned(&admitted)?;
-        let participants = admitted.authorization().body().participants.iter();
-        ledgers::require_introduced(&self.parts, participants).await?;
+        let participants = &admitted.authorization().body().participants;
+        starts::require_registered(&self.parts, admitted.key(), participants).await?;
+        self.parts
+            .store
+            .raise_time_floor(at)
+            .await
+            .map_err(|e| store_fault(&e))?;
         // A share that is missing or does not open must show before anything is promised.
         let key = admitted.key().clone();
         self.share(&key).await?;

@@ -10,8 +10,10 @@ use super::ledger::index::{Author, Index};
 use super::open::Identity;
 use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
+use super::starts::Starts;
 use super::state::{HeldSecret, Peer, State};
 use super::{StoreError, rows};
+use crate::wire::StartName;
 
 /// How many rows are read at a time; between them nothing else waits for the database at start.
 const PAGE: i64 = 1024;
@@ -36,12 +38,15 @@ pub(super) fn load(
         key_bans: BTreeMap::new(),
         bundles: Vec::new(),
         records: RecordCounts::new(0, 0),
+        starts: Starts::default(),
+        time_floor: Timestamp::from_millis(0),
         fresh: Vec::new(),
         rolled_back: None,
     };
     state.load_authors(db)?;
     state.load_ledger(db)?;
     state.load_material(db)?;
+    state.load_standing(db)?;
     let (newest, refusals): (Option<i64>, i64) = db
         .query_row(
             "SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records",
@@ -191,6 +196,31 @@ impl State {
         Ok(())
     }
 
+    fn load_standing(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let starts: Vec<(i64, Vec<u8>)> = all(
+            db,
+            "SELECT incarnation, nonce FROM starts ORDER BY incarnation",
+            [],
+        )?;
+        for (incarnation, nonce) in starts {
+            self.starts.own.push(start_name(incarnation, nonce)?);
+        }
+        let peers: Vec<(String, i64, Vec<u8>)> =
+            all(db, "SELECT member, incarnation, nonce FROM peer_starts", [])?;
+        for (member, incarnation, nonce) in peers {
+            let member = member
+                .parse::<MemberId>()
+                .map_err(|e| corrupt("start", &e))?;
+            let start = start_name(incarnation, nonce)?;
+            self.starts.peers.insert(member, start);
+        }
+        let floor: Vec<(i64,)> = all(db, "SELECT at FROM time_floor", [])?;
+        if let [(at,)] = floor.as_slice() {
+            self.time_floor = Timestamp::from_millis(*at);
+        }
+        Ok(())
+    }
+
     fn load_ceremonies_and_bans(&mut self, db: &Connection) -> Result<(), StoreError> {
         let ceremonies: Vec<(String,)> = all(db, "SELECT progress FROM ceremonies", [])?;
         for (progress,) in ceremonies {
@@ -227,6 +257,13 @@ where
             .collect()
     };
     read().map_err(|error| StoreError::failed("load", error))
+}
+
+fn start_name(incarnation: i64, nonce: Vec<u8>) -> Result<StartName, StoreError> {
+    Ok(StartName {
+        incarnation: incarnation.unsigned_abs(),
+        nonce: Hash::from_bytes(tag_of(nonce)?),
+    })
 }
 
 fn tag_of(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {

@@ -15,9 +15,12 @@ mod records;
 mod rows;
 mod seal;
 mod secrets;
+mod starts;
 mod state;
+mod statements;
 #[cfg(test)]
 mod tests;
+mod time_floor;
 mod writer;
 
 pub use crate::wire::Record;
@@ -31,6 +34,7 @@ pub use open::{OpenError, OpenMode, StoreOptions};
 pub use records::{Cause, NewRecord, RECORD_BURST};
 pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
+pub use starts::{OwnStart, StartRefusal};
 pub use writer::LAZY_WRITE;
 
 use std::sync::{Arc, RwLock};
