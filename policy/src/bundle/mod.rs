@@ -8,6 +8,7 @@ mod chain;
 mod model;
 mod openers;
 mod succession;
+mod places;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
