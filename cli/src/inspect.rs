@@ -283,7 +283,8 @@ fn show(transaction: &DecodedTransaction, out: &mut impl Write) -> io::Result<()
     writeln!(out, "digest    {}", transaction.digest())
 }
 
-fn kind(kind: &IntentKind) -> String {
+/// A kind of transaction, with what it calls.
+pub fn kind(kind: &IntentKind) -> String {
     match kind {
         IntentKind::ContractCall(call) => match call.selector {
             Some(selector) => format!("contract-call of {} ({selector})", call.contract),
@@ -307,7 +308,8 @@ pub fn quantity(asset: &AssetId, amount: Amount) -> String {
     }
 }
 
-fn lifetime(intent: &Intent) -> String {
+/// How long a signature could be used.
+pub fn lifetime(intent: &Intent) -> String {
     match &intent.lifetime {
         Lifetime::Evm { nonce, .. } => format!("until the account has used nonce {nonce}"),
         Lifetime::Tron { expires_at_ms, .. } => {

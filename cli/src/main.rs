@@ -10,8 +10,10 @@ mod clock;
 mod cluster;
 mod demo;
 mod failure;
+mod https;
 mod init;
 mod inspect;
+mod officer;
 mod output;
 mod policy;
 mod profile;
@@ -66,6 +68,11 @@ enum Command {
     Request(request::Args),
     Status(status::Args),
     Cancel(status::CancelArgs),
+    Approve(officer::approve::ApproveArgs),
+    Reject(officer::approve::RejectArgs),
+    Freeze(officer::freeze::FreezeArgs),
+    Unfreeze(officer::unfreeze::Args),
+    Freezes(officer::freeze::FreezesArgs),
     Token(token::Args),
     Demo(demo::Args),
     Node(serve::NodeArgs),
@@ -136,6 +143,11 @@ fn run(command: Command) -> Outcome {
         Command::Request(args) => client(request::run(args)),
         Command::Status(args) => client(status::run(args)),
         Command::Cancel(args) => client(status::cancel(args)),
+        Command::Approve(args) => client(officer::approve::approve(args)),
+        Command::Reject(args) => client(officer::approve::reject(args)),
+        Command::Freeze(args) => client(officer::freeze::run(args)),
+        Command::Unfreeze(args) => client(officer::unfreeze::run(args)),
+        Command::Freezes(args) => client(officer::freeze::list(args)),
         Command::Token(args) => client(token::run(args)),
         Command::Demo(args) => client(demo::run(args)),
     }

@@ -15,7 +15,7 @@ use super::directory::{PolicyDirectory, Problems, TESTS};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Format;
 use case::Placed;
-pub use run::Verdict;
+use run::Answered;
 
 /// Runs a policy's own tests: each case of tests/*.toml is a request, with who approved it, what is frozen and what was signed
 /// before, and says what must come out. Exit code 3 when a case fails.
@@ -53,7 +53,7 @@ struct Row {
     name: String,
     passed: bool,
     #[serde(flatten)]
-    verdict: Verdict,
+    answered: Answered,
 }
 
 /// Runs the command.
@@ -98,13 +98,13 @@ impl Args {
 }
 
 fn row(bundle: &countersign_policy::bundle::PolicyBundle, placed: &Placed) -> Row {
-    let verdict = run::answer(bundle, &placed.case);
+    let answered = run::answer(bundle, &placed.case);
     Row {
         file: format!("{TESTS}/{}", placed.file),
         line: placed.line,
         name: placed.case.name.clone(),
-        passed: verdict.is_as_expected(&placed.case),
-        verdict,
+        passed: answered.is_as_expected(&placed.case),
+        answered,
     }
 }
 
@@ -113,14 +113,14 @@ fn table(rows: &[Row], failed: usize) -> String {
     for row in rows {
         let mark = if row.passed { "ok  " } else { "FAIL" };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{mark}  {:16} {}", row.verdict.outcome(), row.name);
+        let _ = writeln!(out, "{mark}  {:16} {}", row.answered.outcome(), row.name);
         if !row.passed {
             let _ = writeln!(
                 out,
                 "      {}:{}: {}",
                 row.file,
                 row.line,
-                row.verdict.told()
+                row.answered.told()
             );
         }
     }

@@ -1,15 +1,20 @@
 //! One case through the engine.
 
-use countersign_policy::bundle::PolicyBundle;
-use countersign_policy::statement::{SignRequest, StatedIntent};
+use countersign_policy::approvals::{ApprovalProblem, ApprovalTally};
+use countersign_policy::bundle::{PolicyBundle, Role};
+use countersign_policy::limits::{LimitBook, LimitHit, Spend};
+use countersign_policy::statement::{
+    Approval, Freeze, SignRequest, StatedIntent, Verdict, Verified,
+};
 use countersign_policy::{
-    Decision, DecodedTransaction, ExternalId, Facts, Outcome as Answer, Timestamp, decide, decode,
+    Decision, DecodedTransaction, Envelope, ExternalId, Facts, FreezeSet, Hash, Outcome as Answer,
+    Standing, Timestamp, decide, decode,
 };
 use serde::Serialize;
 
-use super::case::Case;
+use super::case::{Before, Case};
 use crate::amount::parse_units;
-use crate::failure::{Exit, Failure, OrFail as _, Outcome};
+use crate::failure::{Exit, Failure, OrFail as _, Outcome, chain as chain_of};
 use crate::policy::entries::{Units, destination, resolve_asset};
 use crate::policy::sandbox::Sandbox;
 use crate::request::Payer;
@@ -22,7 +27,7 @@ const LIFE: u64 = 300;
 
 /// What came out of a case.
 #[derive(Debug, Serialize)]
-pub struct Verdict {
+pub struct Answered {
     /// What the engine said.
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
@@ -35,14 +40,14 @@ pub struct Verdict {
 }
 
 /// Asks the engine.
-pub fn answer(bundle: &PolicyBundle, case: &Case) -> Verdict {
+pub fn answer(bundle: &PolicyBundle, case: &Case) -> Answered {
     match decision(bundle, case) {
-        Ok(decision) => Verdict {
+        Ok(decision) => Answered {
             differences: differences(case, &decision),
             decision: Some(decision),
             error: None,
         },
-        Err(failure) => Verdict {
+        Err(failure) => Answered {
             decision: None,
             error: Some(failure.message),
             differences: Vec::new(),
@@ -50,7 +55,7 @@ pub fn answer(bundle: &PolicyBundle, case: &Case) -> Verdict {
     }
 }
 
-impl Verdict {
+impl Answered {
     /// Whether everything that the case says came out.
     pub fn is_as_expected(&self, _case: &Case) -> bool {
         self.error.is_none() && self.differences.is_empty()
@@ -145,7 +150,139 @@ fn decision(bundle: &PolicyBundle, case: &Case) -> Outcome<Decision> {
         .or_broken("the case's request")?;
     let facts = Facts::establish(active, request.body())
         .or_fail(Exit::Refused, "the transaction is refused")?;
-    Ok(decide(active, &request, &facts, now))
+    let standing = Surroundings {
+        sandbox: &sandbox,
+        case,
+        payer: &payer,
+        request: &request,
+        facts: &facts,
+        now,
+    }
+    .standing()?;
+    Ok(decide(active, &request, &facts, &standing, now))
+}
+
+/// What surrounds a case's request.
+struct Surroundings<'a> {
+    sandbox: &'a Sandbox,
+    case: &'a Case,
+    payer: &'a Payer<'a>,
+    request: &'a Verified<SignRequest>,
+    facts: &'a Facts,
+    now: Timestamp,
+}
+
+impl Surroundings<'_> {
+    fn standing(&self) -> Outcome<Standing> {
+        let active = self.sandbox.active();
+        let freezes = self.freezes()?;
+        let approvals = self.approvals()?;
+        let (tally, refused) = ApprovalTally::count(
+            active,
+            self.request,
+            self.facts,
+            &approvals,
+            &freezes,
+            self.now,
+        );
+        // Somebody listed who has no say is a mistake in the case; a frozen officer may be its point.
+        let mistake = refused
+            .iter()
+            .find(|refused| !matches!(refused.why, ApprovalProblem::Frozen { .. }));
+        if let Some(mistake) = mistake {
+            return Err(Failure::usage(format!(
+                "an approval or rejection does not count: {}",
+                chain_of(&mistake.why)
+            )));
+        }
+        let limits = self.limits(&freezes)?;
+        Ok(Standing::new(tally, freezes, limits))
+    }
+
+    fn freezes(&self) -> Outcome<FreezeSet> {
+        let active = self.sandbox.active();
+        let officers = active.content().members.iter();
+        let officer = officers
+            .filter(|member| member.roles.contains(&Role::SecurityOfficer))
+            .map(|member| &member.id)
+            .next();
+        let mut freezes = FreezeSet::default();
+        for target in &self.case.freezes {
+            let officer = officer
+                .ok_or_else(|| Failure::usage("the policy has no officer who could freeze"))?;
+            let body = Freeze {
+                target: target.clone(),
+                reason: "case".to_owned(),
+            };
+            let envelope = self.sandbox.sign(officer, &[], self.now, LIFE, body)?;
+            let freeze = active
+                .open_freeze(&envelope)
+                .or_fail(Exit::Usage, "a freeze of the case")?;
+            freezes.insert(&freeze);
+        }
+        Ok(freezes)
+    }
+
+    fn approvals(&self) -> Outcome<Vec<Envelope>> {
+        let says = |verdict: Verdict| {
+            Approval::of(self.sandbox.active(), self.request, self.facts, verdict)
+                .or_fail(Exit::Usage, "an approval of the case")
+        };
+        let mut given = Vec::new();
+        for officer in &self.case.approvals {
+            let body = says(Verdict::Approve)?;
+            given.push(self.sandbox.sign(officer, &[], self.now, LIFE, body)?);
+        }
+        for officer in &self.case.rejections {
+            let reason = "case".to_owned();
+            let body = says(Verdict::Reject { reason })?;
+            given.push(self.sandbox.sign(officer, &[], self.now, LIFE, body)?);
+        }
+        Ok(given)
+    }
+
+    /// The limits that would be passed after everything that was signed before.
+    fn limits(&self, freezes: &FreezeSet) -> Outcome<Vec<LimitHit>> {
+        let active = self.sandbox.active();
+        let mut book = LimitBook::of(active.content());
+        for (index, before) in self.case.before.iter().enumerate() {
+            book.record(&self.spend_before(index, before)?);
+        }
+        let spend = self.spend(self.request, self.facts, self.now);
+        Ok(book.hits(&spend, self.now, &|limit| freezes.lower(limit)))
+    }
+
+    fn spend(&self, request: &Verified<SignRequest>, facts: &Facts, at: Timestamp) -> Spend {
+        let digest = Hash::from_bytes(*facts.transaction().digest().as_bytes());
+        let initiator = &self.case.initiator;
+        Spend::asked(facts, &request.body().wallet, initiator, &[digest], at)
+    }
+
+    fn spend_before(&self, index: usize, before: &Before) -> Outcome<Spend> {
+        let at = self.now.minus_seconds(before.ago_seconds);
+        let to = before.to.as_deref().or(self.case.to.as_deref());
+        let to = to.ok_or_else(|| Failure::usage("a payment before says where to"))?;
+        let payment = payment(
+            self.sandbox,
+            self.case,
+            self.payer,
+            &before.asset,
+            to,
+            &before.amount,
+        )?;
+        // Another transaction than all others, also where the account's nonce tells them apart.
+        let nonce = u64::try_from(index).unwrap_or(u64::MAX).saturating_add(1);
+        let transaction = payment.build_at(&chain(nonce), at)?;
+        let external_id = ExternalId::new(format!("before-{index}")).or_broken("an external id")?;
+        let intent = StatedIntent::of(transaction.intent());
+        let body = self
+            .payer
+            .request(self.case.network, external_id, &transaction, intent);
+        let active = self.sandbox.active();
+        let facts = Facts::establish(active, &body)
+            .or_fail(Exit::Refused, "a payment before is refused")?;
+        Ok(self.spend(self.request, &facts, at))
+    }
 }
 
 fn transaction(
@@ -158,7 +295,7 @@ fn transaction(
         (Some(bytes), None, None, None) => decode(&case.network, bytes.as_bytes())
             .or_fail(Exit::Refused, "the transaction is refused"),
         (None, Some(asset), Some(to), Some(amount)) => {
-            payment(sandbox, case, payer, asset, to, amount)?.build_at(&chain(), now)
+            payment(sandbox, case, payer, asset, to, amount)?.build_at(&chain(0), now)
         }
         _ => Err(Failure::usage(
             "a case has asset, to and amount, or a transaction",
@@ -187,9 +324,9 @@ fn payment(
 }
 
 /// What a payment layer would know of the chain. Fees are low, so that no fee cap decides a case by accident.
-fn chain() -> Chain {
+fn chain(nonce: u64) -> Chain {
     Chain {
-        nonce: Some(0),
+        nonce: Some(nonce),
         max_fee_per_gas: Some(1_000_000_000),
         tron_ref_block: Some("00".repeat(32)),
         solana_blockhash: Some("4sGjMW1sUnHzSxGspuhpqLDx6wiyjNtZAMdL4VZHirAn".to_owned()),

@@ -11,10 +11,9 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use countersign_policy::bundle::{BundleChain, CedarFile, PolicyBundle};
+use countersign_policy::bundle::{BundleChain, BundleProblem, CedarFile, PolicyBundle, validate};
 use countersign_policy::{Envelope, Hash};
 
-use document::Document;
 pub use document::FILE;
 use locate::Source;
 pub use locate::line_of;
@@ -70,7 +69,7 @@ impl PolicyDirectory {
             return Err(Problems::new(problems));
         };
         let bundle = pack::pack(&document, &self.cedar, &source, basis).map_err(Problems::new)?;
-        let problems = self.problems(&document, &source, &bundle);
+        let problems = self.problems(&source, &bundle);
         if problems.is_empty() {
             Ok(bundle)
         } else {
@@ -79,21 +78,11 @@ impl PolicyDirectory {
     }
 
     /// What validation finds in the packed bundle, where it stands in the files.
-    fn problems(
-        &self,
-        _document: &Document,
-        source: &Source<'_>,
-        bundle: &PolicyBundle,
-    ) -> Vec<Problem> {
-        let Err(error) = countersign_policy::bundle::validate(bundle) else {
+    fn problems(&self, source: &Source<'_>, bundle: &PolicyBundle) -> Vec<Problem> {
+        let Err(error) = validate(bundle) else {
             return Vec::new();
         };
-        let problem = |found: countersign_policy::bundle::BundleProblem| Problem {
-            file: FILE.to_owned(),
-            line: source.find(&found.at),
-            at: found.at,
-            what: found.what,
-        };
+        let problem = |found: BundleProblem| place(source, found);
         error.problems.into_iter().map(problem).collect()
     }
 
@@ -130,6 +119,28 @@ impl PolicyDirectory {
     pub fn basis(&self) -> Outcome<Basis> {
         let chain = self.chain(None)?;
         Ok(chain.map_or_else(Basis::unknown, |chain| Basis::after(chain.active())))
+    }
+}
+
+/// Where a problem of the packed bundle stands in the files. Those of Cedar policies name their file and line themselves.
+fn place(source: &Source<'_>, found: BundleProblem) -> Problem {
+    let cedar = found.at.strip_prefix("rules/").and_then(|at| {
+        let (file, line) = at.rsplit_once(':')?;
+        Some((format!("{RULES}/{file}"), line.parse().ok()?))
+    });
+    match cedar {
+        Some((file, line)) => Problem {
+            file,
+            line: Some(line),
+            at: String::new(),
+            what: found.what,
+        },
+        None => Problem {
+            file: FILE.to_owned(),
+            line: source.find(&found.at),
+            at: found.at,
+            what: found.what,
+        },
     }
 }
 
