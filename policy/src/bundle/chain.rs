@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
-use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::places::Places;
+use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
@@ -220,6 +220,31 @@ impl BundleChain {
         envelope: &Envelope,
         now: Timestamp,
     ) -> Result<ActiveBundle, ChainError> {
+        let needed = self.active().bundle.quorums.policy;
+        let (verified, rules) = self.verify_next(envelope, now, needed)?;
+        Ok(ActiveBundle::new(verified, self.genesis(), rules))
+    }
+
+    /// Verifies everything about a proposed successor but that enough approvers signed it: that is what a proposal waits
+    /// for. Nothing can be decided under what is returned.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the first check that failed.
+    pub fn verify_proposal(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<Verified<PolicyBundle>, ChainError> {
+        self.verify_next(envelope, now, 0)
+            .map(|(verified, _)| verified)
+    }
+
+    fn verify_next(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+        needed: u16,
+    ) -> Result<(Verified<PolicyBundle>, RuleSet), ChainError> {
         let active = self.active();
         let verified = active.directory.open_quorum::<PolicyBundle>(envelope)?;
         let next = verified.body();
@@ -237,7 +262,7 @@ impl BundleChain {
                 active: active.digest,
             });
         }
-        require_quorum(&active.bundle, &verified, active.bundle.quorums.policy)?;
+        require_quorum(&active.bundle, &verified, needed)?;
         let issued_at = verified.statement().issued_at;
         if issued_at > now.plus_seconds(active.bundle.timing.max_clock_skew_seconds) {
             return Err(ChainError::NotYetIssued { issued_at, now });
@@ -246,7 +271,7 @@ impl BundleChain {
         let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
         self.require_own_keys(next)?;
-        Ok(ActiveBundle::new(verified, self.genesis(), rules))
+        Ok((verified, rules))
     }
 
     /// A statement key never passes from one member to another: what it signed for the one could count for the other.
