@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use countersign_policy::{Envelope, Hash, KeyId, MemberId, Timestamp};
+use countersign_policy::statement::Kind;
+use countersign_policy::{Envelope, FreezeSet, Hash, KeyId, MemberId, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
 
 use super::history::KeyBan;
@@ -12,6 +13,7 @@ use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
 use super::starts::Starts;
 use super::state::{HeldSecret, Peer, State};
+use super::statements::{KeptStatement, Statements};
 use super::{StoreError, rows};
 use crate::wire::StartName;
 
@@ -40,6 +42,8 @@ pub(super) fn load(
         records: RecordCounts::new(0, 0),
         starts: Starts::default(),
         time_floor: Timestamp::from_millis(0),
+        statements: Statements::default(),
+        freezes: FreezeSet::default(),
         fresh: Vec::new(),
         rolled_back: None,
     };
@@ -214,9 +218,41 @@ impl State {
             let start = start_name(incarnation, nonce)?;
             self.starts.peers.insert(member, start);
         }
+        self.load_statements(db)?;
         let floor: Vec<(i64,)> = all(db, "SELECT at FROM time_floor", [])?;
         if let [(at,)] = floor.as_slice() {
             self.time_floor = Timestamp::from_millis(*at);
+        }
+        Ok(())
+    }
+
+    fn load_statements(&mut self, db: &Connection) -> Result<(), StoreError> {
+        type Stored = (i64, Vec<u8>, String, Vec<u8>, i64, Vec<u8>);
+        let statements: Vec<Stored> = all(
+            db,
+            "SELECT position, digest, kind, bundle, entry, envelope FROM statements ORDER BY position",
+            [],
+        )?;
+        for (expected, (position, digest, kind, bundle, entry, envelope)) in
+            (1i64..).zip(statements)
+        {
+            let envelope = rows::decode(&envelope)?;
+            let digest = Hash::from_bytes(tag_of(digest)?);
+            let known = Kind::ALL.iter().find(|k| k.as_str() == kind);
+            let kind = known.filter(|k| k.payload_type() == envelope.payload_type());
+            let (Some(kind), true) = (kind, position == expected && envelope.digest() == digest)
+            else {
+                return Err(StoreError::Corrupt(format!(
+                    "statement {expected} is not whole"
+                )));
+            };
+            self.statements.push(KeptStatement {
+                digest,
+                kind: *kind,
+                bundle: Hash::from_bytes(tag_of(bundle)?),
+                entry: entry.unsigned_abs(),
+                envelope,
+            });
         }
         Ok(())
     }

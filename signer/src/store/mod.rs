@@ -35,6 +35,7 @@ pub use records::{Cause, NewRecord, RECORD_BURST};
 pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
 pub use starts::{OwnStart, StartRefusal};
+pub use statements::{Effect, KeptStatement, NewStatement};
 pub use writer::LAZY_WRITE;
 
 use std::sync::{Arc, RwLock};
@@ -255,6 +256,15 @@ impl Store {
             Some(failure) => Err(failure.clone()),
             None => Ok(read(&published)),
         }
+    }
+
+    /// Makes freezes count that come from no commit: see [`Store::restore_freezes`].
+    fn publish_freezes(&self, freezes: countersign_policy::FreezeSet) {
+        let mut published = match self.shared.published.write() {
+            Ok(published) => published,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        published.freezes = freezes;
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {
