@@ -70,7 +70,7 @@ pub mod statement;
 pub mod testing;
 mod time;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
+pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,

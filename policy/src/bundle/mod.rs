@@ -7,6 +7,7 @@
 mod chain;
 mod model;
 mod openers;
+mod places;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;

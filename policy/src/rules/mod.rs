@@ -44,6 +44,7 @@ use cedar_policy::{Entities, Policy, PolicySet, Schema};
 
 pub use evaluate::{Answer, Question};
 pub use facts::SigningFacts;
+pub(crate) use facts::is_lost;
 pub use problem::RuleProblem;
 
 use crate::approvals::Needs;

@@ -3,13 +3,19 @@
 use super::transaction::{self, EXCHANGE, Tron};
 use super::*;
 use crate::statement::{CancelReason, StatementError};
-use crate::{Decision, Facts, Outcome, decide};
+use crate::{Decision, Facts, Outcome, Standing, decide};
 
 fn decision(deployment: &TestDeployment, request: &Envelope) -> Decision {
     let bundle = deployment.bundle();
     let request = bundle.directory().open(request).unwrap();
     let facts = Facts::establish(&bundle, request.body()).unwrap();
-    decide(&bundle, &request, &facts, deployment.now())
+    decide(
+        &bundle,
+        &request,
+        &facts,
+        &Standing::unencumbered(),
+        deployment.now(),
+    )
 }
 
 #[test]
