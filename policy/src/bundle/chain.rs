@@ -10,6 +10,7 @@ use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
+use crate::limits::{LimitBook, Period};
 use crate::rules::RuleSet;
 use crate::statement::{
     Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
@@ -125,6 +126,7 @@ pub struct ActiveBundle {
     children: Arc<ChildKeys>,
     rules: Arc<RuleSet>,
     places: Arc<Places>,
+    per_transaction: Arc<LimitBook>,
 }
 
 /// The chain, oldest first.
@@ -408,11 +410,27 @@ fn statement_keys(
         .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
 }
 
+fn per_transaction(bundle: &PolicyBundle) -> LimitBook {
+    let limits = bundle.limits.iter();
+    let limits: Vec<_> = limits
+        .filter(|limit| limit.period == Period::Transaction)
+        .cloned()
+        .collect();
+    LimitBook::new(
+        &limits,
+        bundle.reference.as_ref(),
+        &bundle.wallets,
+        &bundle.assets,
+        bundle.timing.max_clock_skew_seconds,
+    )
+}
+
 impl ActiveBundle {
     fn new(verified: Verified<PolicyBundle>, genesis: Hash, rules: RuleSet) -> Self {
         let directory = Directory::new(genesis, statement_signers(verified.body()));
         Self {
             places: Arc::new(Places::of(verified.body())),
+            per_transaction: Arc::new(per_transaction(verified.body())),
             rules: Arc::new(rules),
             bundle: verified.body().clone(),
             digest: verified.digest(),
@@ -500,6 +518,11 @@ impl ActiveBundle {
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
         let place = self.places.destination(network, address)?;
         self.bundle.address_book.get(place)
+    }
+
+    /// The limits that one transaction can pass by itself; nothing is ever recorded in it.
+    pub(crate) fn per_transaction_limits(&self) -> &LimitBook {
+        &self.per_transaction
     }
 
     /// The compiled Cedar rules.
