@@ -190,6 +190,12 @@ pub struct NodeStatus {
     pub keys: Vec<HeldKey>,
     /// Peers and when they last answered.
     pub peers: BTreeMap<MemberId, PeerState>,
+    /// The number of this start; peers refuse lower ones.
+    pub incarnation: u64,
+    /// Whether enough peers know of this start: before that the node promises nothing.
+    pub registered: bool,
+    /// The name of the set of freezes in force; [`Hash::ZERO`] for none.
+    pub freeze_head: Hash,
     /// Progress of background work, by name, for people.
     pub background: BTreeMap<String, String>,
 }
@@ -356,6 +362,8 @@ pub enum ProblemCode {
     Transaction,
     /// Policy says no.
     Policy,
+    /// An approval does not count, or approvals are missing.
+    Approval,
     /// A freeze stands in the way, or came meanwhile.
     Frozen,
     /// This node has not made its start known to enough peers, or a peer knows a later start of it.
@@ -389,7 +397,7 @@ pub enum ProblemCode {
 }
 
 impl ProblemCode {
-    const TABLE: [(ProblemCode, &'static str, u16, &'static str); 20] = [
+    const TABLE: [(ProblemCode, &'static str, u16, &'static str); 21] = [
         (
             Self::Malformed,
             "malformed",
@@ -415,6 +423,12 @@ impl ProblemCode {
             "the transaction is refused",
         ),
         (Self::Policy, "policy", 403, "policy says no"),
+        (
+            Self::Approval,
+            "approval",
+            409,
+            "an approval is missing or does not count",
+        ),
         (
             Self::Frozen,
             "frozen",

@@ -396,7 +396,9 @@ fn weigh(
             ProblemCode::Authorization
             | ProblemCode::NotFound
             | ProblemCode::Policy
-            | ProblemCode::Frozen,
+            | ProblemCode::Frozen
+            // It died on the way; the request is decided again.
+            | ProblemCode::Approval,
         ) => {
             broken.wait = true;
         }

@@ -30,10 +30,10 @@ use countersign_policy::testing::{
     AUDITOR, COORDINATOR, OFFICER, OTHER_COORDINATOR, OTHER_PAYMENTS, PAYMENTS, WALLET, member,
 };
 use countersign_policy::{Envelope, Network, Outcome};
-use countersign_signer::wire::{ProblemCode, StartCeremony, SubmitBundle};
+use countersign_signer::wire::{ActivateBundle, ProblemCode, StartCeremony, SubmitBundle};
 use http::{Method, Request, StatusCode};
 use support::database::{Kind, TestDatabase, both};
-use support::{API_SEED, Fault, World, clock};
+use support::{Fault, World, clock};
 use web::Reply;
 
 struct Client<'a> {
@@ -81,8 +81,7 @@ impl Client<'_> {
     }
 
     async fn get_as(&self, who: &str, path: &str, wait: u64) -> Reply {
-        let seed = if who == AUDITOR { [43; 32] } else { API_SEED };
-        let token = ApiSecret::from_seed(&seed).token(
+        let token = support::api_secret(who).token(
             &member(who),
             self.world.deployment.genesis_hash(),
             clock(),

@@ -7,8 +7,8 @@
 mod chain;
 mod model;
 mod openers;
-mod succession;
 mod places;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;

@@ -139,14 +139,26 @@ impl ReservedSpend {
         {
             return refuse(ProblemCode::Policy, error.to_string());
         }
+        self.require_unfrozen(store)?;
         match store.release(self.terms.session, now).await {
             Ok(_) => {}
             Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
             Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
         }
+        // A freeze that became durable before the release, or together with it, counts: no share leaves after it.
+        self.require_unfrozen(store)?;
         let key = self.admitted.key();
         let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
         Ok(Released::new(*self.preimage().digest(), execution))
+    }
+
+    /// No freeze that is durably in force now stands in the way.
+    fn require_unfrozen(&self, store: &Store) -> Result<(), Problem> {
+        let freezes = store.freezes().map_err(|e| store_fault(&e))?;
+        match self.admitted.frozen_by(&freezes).first() {
+            None => Ok(()),
+            Some(hit) => Err(ProblemCode::Frozen.problem(format!("frozen: {hit}"))),
+        }
     }
 
     /// Excludes a release for ever. Whether it came too late is in the answer.

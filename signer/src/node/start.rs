@@ -12,6 +12,7 @@ use countersign_policy::Envelope;
 use super::bundles::FollowedChain;
 use super::config::NodeConfig;
 use super::service::{Intake, Service, router};
+use super::spread::{self, Spread};
 use crate::ceremony::{Ceremonies, PrimeMaker};
 use crate::clock::{ClockWatch, now};
 use crate::files::{read_identity_key, read_secret_file};
@@ -155,6 +156,7 @@ impl Node {
             ceremonies,
             filler,
             chain,
+            spread: Spread::default(),
             intake: Intake::default(),
         });
         let routes = router(Arc::clone(&service)).merge(peers.router());
@@ -276,6 +278,7 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
             clocks::tend(parts).await;
             // A store fault shows at the next thing that matters.
             let _ = starts::record_when_complete(parts).await;
+            let _ = sweeper.chain.tend(parts).await;
         }
     });
     let filling = Arc::clone(service);
@@ -299,6 +302,10 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![sweep, fill, primes];
     let members: Vec<_> = service.engine.parts().peers.peers().cloned().collect();
     for peer in members {
+        let (giving, to) = (Arc::clone(service), peer.clone());
+        tasks.push(tokio::spawn(async move {
+            spread::keep_giving(&giving, &to).await;
+        }));
         let pushing = Arc::clone(service);
         tasks.push(tokio::spawn(async move {
             loop {

@@ -1,6 +1,7 @@
 //! The signer's side of a session: prepare and sign. How one ends otherwise is in `endings`.
 
 mod endings;
+mod frozen;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,7 +137,8 @@ impl Engine {
         let at = now();
         let bundle = self.parts.bundle.current();
         clocks::require_sound(&self.parts, at, bundle.skew_seconds())?;
-        let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
+        let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
+        let admitted = gate::admit(&bundle, &self.parts.me, &call, &freezes, at)?;
         self.refuse_banned(&admitted)?;
         let participants = &admitted.authorization().body().participants;
         starts::require_registered(&self.parts, admitted.key(), participants).await?;
@@ -152,8 +154,10 @@ impl Engine {
         let presignature = self.take_presignature(&admitted)?;
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
-        self.table
-            .insert(Arc::new(Session::new(spend, presignature)));
+        let session = Arc::new(Session::new(spend, presignature));
+        self.table.insert(Arc::clone(&session));
+        // A freeze that came since the admission did not find the session in the table.
+        self.abort_if_frozen(&session).await?;
         Ok(Prepared { receipt })
     }
 
