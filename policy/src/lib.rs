@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod access;
 mod address;
 mod amount;
 pub mod approvals;

@@ -10,6 +10,7 @@ use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
+use crate::limits::{LimitBook, Period};
 use crate::rules::RuleSet;
 use crate::statement::{
     Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
@@ -125,6 +126,7 @@ pub struct ActiveBundle {
     children: Arc<ChildKeys>,
     rules: Arc<RuleSet>,
     places: Arc<Places>,
+    per_transaction: Arc<LimitBook>,
 }
 
 /// The chain, oldest first.
@@ -220,6 +222,31 @@ impl BundleChain {
         envelope: &Envelope,
         now: Timestamp,
     ) -> Result<ActiveBundle, ChainError> {
+        let needed = self.active().bundle.quorums.policy;
+        let (verified, rules) = self.verify_next(envelope, now, needed)?;
+        Ok(ActiveBundle::new(verified, self.genesis(), rules))
+    }
+
+    /// Verifies everything about a proposed successor but that enough approvers signed it: that is what a proposal waits
+    /// for. Nothing can be decided under what is returned.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the first check that failed.
+    pub fn verify_proposal(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<Verified<PolicyBundle>, ChainError> {
+        self.verify_next(envelope, now, 0)
+            .map(|(verified, _)| verified)
+    }
+
+    fn verify_next(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+        needed: u16,
+    ) -> Result<(Verified<PolicyBundle>, RuleSet), ChainError> {
         let active = self.active();
         let verified = active.directory.open_quorum::<PolicyBundle>(envelope)?;
         let next = verified.body();
@@ -237,7 +264,7 @@ impl BundleChain {
                 active: active.digest,
             });
         }
-        require_quorum(&active.bundle, &verified, active.bundle.quorums.policy)?;
+        require_quorum(&active.bundle, &verified, needed)?;
         let issued_at = verified.statement().issued_at;
         if issued_at > now.plus_seconds(active.bundle.timing.max_clock_skew_seconds) {
             return Err(ChainError::NotYetIssued { issued_at, now });
@@ -246,7 +273,7 @@ impl BundleChain {
         let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
         self.require_own_keys(next)?;
-        Ok(ActiveBundle::new(verified, self.genesis(), rules))
+        Ok((verified, rules))
     }
 
     /// A statement key never passes from one member to another: what it signed for the one could count for the other.
@@ -383,11 +410,27 @@ fn statement_keys(
         .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
 }
 
+fn per_transaction(bundle: &PolicyBundle) -> LimitBook {
+    let limits = bundle.limits.iter();
+    let limits: Vec<_> = limits
+        .filter(|limit| limit.period == Period::Transaction)
+        .cloned()
+        .collect();
+    LimitBook::new(
+        &limits,
+        bundle.reference.as_ref(),
+        &bundle.wallets,
+        &bundle.assets,
+        bundle.timing.max_clock_skew_seconds,
+    )
+}
+
 impl ActiveBundle {
     fn new(verified: Verified<PolicyBundle>, genesis: Hash, rules: RuleSet) -> Self {
         let directory = Directory::new(genesis, statement_signers(verified.body()));
         Self {
             places: Arc::new(Places::of(verified.body())),
+            per_transaction: Arc::new(per_transaction(verified.body())),
             rules: Arc::new(rules),
             bundle: verified.body().clone(),
             digest: verified.digest(),
@@ -475,6 +518,11 @@ impl ActiveBundle {
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
         let place = self.places.destination(network, address)?;
         self.bundle.address_book.get(place)
+    }
+
+    /// The limits that one transaction can pass by itself; nothing is ever recorded in it.
+    pub(crate) fn per_transaction_limits(&self) -> &LimitBook {
+        &self.per_transaction
     }
 
     /// The compiled Cedar rules.
