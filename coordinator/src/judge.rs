@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use countersign_policy::approvals::ApprovalTally;
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{Decision, Envelope, Facts, MemberId, Outcome, Standing, decide};
+use countersign_policy::{Decision, Envelope, Facts, Hash, MemberId, Outcome, Standing, decide};
 
 use crate::core::{Core, now};
 use crate::db::{DbError, StoredApproval};
@@ -23,6 +23,11 @@ pub(crate) struct Opinion {
 }
 
 impl Opinion {
+    /// Whether an approval counts.
+    pub(crate) fn counts(&self, approval: &Hash) -> bool {
+        self.approvals.iter().any(|a| a.digest() == *approval)
+    }
+
     /// What the request waits for.
     pub(crate) fn waiting(&self, bundle: &ActiveBundle) -> Waiting {
         Waiting {
@@ -69,8 +74,7 @@ pub(crate) fn with(
     let freezes = core.freezes.current();
     let at = now();
     let envelopes: Vec<Envelope> = stored.iter().map(|a| a.envelope.clone()).collect();
-    let (tally, refused) =
-        ApprovalTally::count(bundle, verified, facts, &envelopes, &freezes, at);
+    let (tally, refused) = ApprovalTally::count(bundle, verified, facts, &envelopes, &freezes, at);
     let mut void = BTreeMap::new();
     for refusal in refused {
         if let Some(approval) = stored.get(refusal.index) {

@@ -21,12 +21,7 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    const ALL: [NoticeKind; 4] = [
-        Self::Freeze,
-        Self::Unfreeze,
-        Self::Observation,
-        Self::Veto,
-    ];
+    const ALL: [NoticeKind; 4] = [Self::Freeze, Self::Unfreeze, Self::Observation, Self::Veto];
 
     /// The name in the database.
     pub const fn as_str(self) -> &'static str {
@@ -112,7 +107,8 @@ impl Datastore {
                 let row = tx
                     .query_one("SELECT COUNT(*) AS count FROM notices", &[])
                     .await?;
-                row.ok_or_else(|| DbError::corrupt("no count"))?.int("count")
+                row.ok_or_else(|| DbError::corrupt("no count"))?
+                    .int("count")
             })
         })
         .await

@@ -134,11 +134,14 @@ impl Datastore {
         if acks.is_empty() {
             return Ok(());
         }
-        self.run_tx("store_bundle_acks", &(digest, acks), |tx, &(digest, acks)| {
-            Box::pin(async move {
-                let now = tx.now().await?;
-                for (node, ack) in acks {
-                    tx.execute(
+        self.run_tx(
+            "store_bundle_acks",
+            &(digest, acks),
+            |tx, &(digest, acks)| {
+                Box::pin(async move {
+                    let now = tx.now().await?;
+                    for (node, ack) in acks {
+                        tx.execute(
                         "INSERT INTO bundle_acks (digest, statement, node, envelope, created_at) \
                          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
                         &[
@@ -150,10 +153,11 @@ impl Datastore {
                         ],
                     )
                     .await?;
-                }
-                Ok(())
-            })
-        })
+                    }
+                    Ok(())
+                })
+            },
+        )
         .await
     }
 

@@ -125,8 +125,7 @@ impl Datastore {
             &(lease, request, next, change),
             |tx, &(lease, request, next, change)| {
                 Box::pin(async move {
-                    let changed =
-                        change_state(tx, Some(lease), request, next, change).await?;
+                    let changed = change_state(tx, Some(lease), request, next, change).await?;
                     for event in change.passed {
                         insert_event(
                             tx,

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_policy::bundle::{
-    ActivationEvidence, ActiveBundle, BundleChain, ChainError, KeyState, Pending, Role, Succession,
+    ActivationEvidence, ActiveBundle, BundleChain, ChainError, KeyState, Pending, PolicyBundle,
+    Role, Succession,
 };
 use countersign_policy::statement::CeremonyTranscript;
-use countersign_policy::{Envelope, Hash, MemberId, Timestamp};
+use countersign_policy::{Envelope, EnvelopeError, Hash, MemberId, Timestamp};
 use countersign_signer::wire::{ActivateBundle, BundleAck, SubmitBundle};
 use tokio::task::JoinSet;
 
+use super::proposals;
 use crate::core::{Core, now};
 use crate::db::{DbError, NoticeKind, StoredBundle};
 use crate::nodes::NodeError;
@@ -49,6 +51,14 @@ pub(crate) enum BundleError {
     Chain(#[from] ChainError),
     #[error("{0}")]
     Transcripts(String),
+    #[error("there is no proposal {0}")]
+    Unknown(Hash),
+    #[error("the statement is {found}, not the proposal {expected}")]
+    OtherStatement { expected: Hash, found: Hash },
+    #[error("{0} vetoed it")]
+    Vetoed(MemberId),
+    #[error("the signatures cannot be put together")]
+    Envelope(#[source] EnvelopeError),
     #[error("the database failed")]
     Db(#[from] DbError),
 }
@@ -76,7 +86,9 @@ pub(crate) async fn submit_bundle(
     let next = chain.verify_successor(&call.bundle, now())?;
     let active = chain.active().clone();
     drop(chain);
-    check_transcripts(&active, &next, &call.transcripts).map_err(BundleError::Transcripts)?;
+    check_transcripts(&active, next.content(), &call.transcripts)
+        .map_err(BundleError::Transcripts)?;
+    proposals::remember(core, call, &next).await?;
     core.store
         .store_bundle(&StoredBundle {
             digest,
@@ -146,9 +158,9 @@ pub(crate) async fn succession(core: &Core) -> Result<Succession, DbError> {
 }
 
 /// Every new key's transcript must be signed by all its nodes, and be the one that the bundle pins.
-fn check_transcripts(
+pub(super) fn check_transcripts(
     active: &ActiveBundle,
-    next: &ActiveBundle,
+    next: &PolicyBundle,
     transcripts: &[Envelope],
 ) -> Result<(), String> {
     let mut opened = Vec::new();
@@ -157,7 +169,6 @@ fn check_transcripts(
         opened.push(transcript.map_err(|e| format!("a transcript is not acceptable: {e}"))?);
     }
     for key in next
-        .content()
         .keys
         .iter()
         .filter(|k| active.key(&k.id).is_none())

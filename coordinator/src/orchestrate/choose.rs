@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use countersign_policy::bundle::{ActiveBundle, KeyRecord};
 use countersign_policy::limits::{LedgerGroup, Limit, LimitBook, Spend};
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{DerivationPath, Facts, Hash, KeyId, LedgerGroupId, LimitId, MemberId, Protocol};
+use countersign_policy::{
+    DerivationPath, Facts, Hash, KeyId, LedgerGroupId, LimitId, MemberId, Protocol,
+};
 use countersign_signer::wire::Pools;
 use tokio::task::JoinSet;
 

@@ -8,14 +8,18 @@ mod attempt;
 mod bundles;
 mod choose;
 mod notices;
+mod proposals;
 mod stop;
 mod task;
 mod upkeep;
 
 pub(crate) use attempt::Session;
-pub(crate) use bundles::{BundleError, BundleOutcome, NodeAnswer, restore, submit_bundle, succession};
-pub(crate) use choose::PresignaturePools;
+pub(crate) use bundles::{
+    BundleError, BundleOutcome, NodeAnswer, restore, submit_bundle, succession,
+};
+pub(crate) use choose::{PresignaturePools, limits_of};
 pub(crate) use notices::{Delivery, spread};
+pub(crate) use proposals::{merged, propose, sign as sign_proposal};
 pub(crate) use stop::stop_statement;
 pub(crate) use upkeep::upkeep;
 
@@ -224,7 +228,10 @@ async fn reload(core: &Core, work: &Work, id: Hash) -> Option<StoredRequest> {
     }
 }
 
-pub(crate) fn reopen(core: &Core, request: &StoredRequest) -> Result<(Verified<SignRequest>, Facts), Why> {
+pub(crate) fn reopen(
+    core: &Core,
+    request: &StoredRequest,
+) -> Result<(Verified<SignRequest>, Facts), Why> {
     let bundle = core.bundle.current();
     let opened = bundle.directory().open::<SignRequest>(&request.envelope);
     let verified = opened.map_err(|e| Why::new("statement", e.to_string()))?;

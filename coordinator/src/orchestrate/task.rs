@@ -121,11 +121,7 @@ impl Task {
     }
 
     /// The approvals that the session's authorization names, in its order.
-    async fn approvals_of(
-        &self,
-        core: &Core,
-        session: &Session,
-    ) -> Result<Vec<Envelope>, DbError> {
+    async fn approvals_of(&self, core: &Core, session: &Session) -> Result<Vec<Envelope>, DbError> {
         if session.approvals.is_empty() {
             return Ok(Vec::new());
         }
@@ -294,8 +290,7 @@ impl Task {
                 return self.expire(core, work).await;
             }
             let bundle = core.bundle.current();
-            let opinion =
-                judge::as_it_stands(core, &bundle, &self.verified, &self.facts).await?;
+            let opinion = judge::as_it_stands(core, &bundle, &self.verified, &self.facts).await?;
             match opinion.decision.outcome {
                 Outcome::Allow => {}
                 Outcome::Blocked => {

@@ -9,7 +9,9 @@ use super::{Facts, Reason, Standing};
 use crate::approvals::ApprovalTally;
 use crate::bundle::{ActiveBundle, Group, WalletTier};
 use crate::freeze::Touched;
-use crate::id::{GroupId, RuleId};
+use crate::hash::Hash;
+use crate::id::{GroupId, LimitId, RuleId};
+use crate::limits::Spend;
 use crate::rules::{Answer, Question, SigningFacts};
 use crate::statement::{SignRequest, Verified};
 use crate::{Intent, Timestamp};
@@ -78,8 +80,31 @@ impl<'a> Case<'a> {
         reasons.extend(frozen.into_iter().map(Reason::Frozen));
         let rejections = self.standing.approvals().rejections();
         reasons.extend(rejections.cloned().map(Reason::Rejected));
-        reasons.extend(self.standing.limits().iter().cloned().map(Reason::Limit));
+        self.limits(&mut reasons);
         reasons
+    }
+
+    /// The limits that ledgers say would be passed, and those that the transaction passes by itself.
+    fn limits(&self, reasons: &mut Vec<Reason>) {
+        let told = self.standing.limits();
+        reasons.extend(told.iter().cloned().map(Reason::Limit));
+        let body = self.request.body();
+        let digest = Hash::from_bytes(*self.facts.transaction().digest().as_bytes());
+        let spend = Spend::asked(
+            self.facts,
+            &body.wallet,
+            self.request.issuer(),
+            &[digest],
+            self.now,
+        );
+        let lower = |limit: &LimitId| self.standing.freezes().lower(limit);
+        let by_itself = self
+            .bundle
+            .per_transaction_limits()
+            .hits(&spend, self.now, &lower)
+            .into_iter()
+            .filter(|hit| told.iter().all(|other| other.limit != hit.limit));
+        reasons.extend(by_itself.map(Reason::Limit));
     }
 
     /// What rules are told, computed once.
