@@ -56,8 +56,14 @@ pub(super) async fn issuer_may(
         return Ok(());
     }
     let detail = refusal(issuer, action);
-    core.audit(action.as_str(), subject, issuer.as_str(), "forbidden", detail.clone())
-        .await;
+    core.audit(
+        action.as_str(),
+        subject,
+        issuer.as_str(),
+        "forbidden",
+        detail.clone(),
+    )
+    .await;
     Err(ApiProblemCode::Forbidden.problem(detail))
 }
 

@@ -93,7 +93,9 @@ fn require_undecided(request: &StoredRequest) -> Result<(), ApiProblem> {
     if request.state.is_final() || towards_an_end {
         let state = request.state.name().as_str();
         return Err(ApiProblemCode::Final
-            .problem(format!("the request is {state}: there is nothing to approve"))
+            .problem(format!(
+                "the request is {state}: there is nothing to approve"
+            ))
             .about(request.id));
     }
     Ok(())
@@ -107,12 +109,10 @@ async fn require_counts(
     approval: &Verified<Approval>,
 ) -> Result<(), ApiProblem> {
     let reopened = orchestrate::reopen(core, request);
-    let (verified, facts) =
-        reopened.map_err(|why| ApiProblemCode::Approval.problem(why.detail))?;
+    let (verified, facts) = reopened.map_err(|why| ApiProblemCode::Approval.problem(why.detail))?;
     let freezes = core.freezes.current();
     let envelope = std::slice::from_ref(approval.envelope());
-    let (_, refused) =
-        ApprovalTally::count(bundle, &verified, &facts, envelope, &freezes, now());
+    let (_, refused) = ApprovalTally::count(bundle, &verified, &facts, envelope, &freezes, now());
     match refused.into_iter().next() {
         None => Ok(()),
         Some(refusal) => {
@@ -147,7 +147,10 @@ pub(super) async fn approvals(
     let over = request.state.is_final() || request.state.name() == StateName::Stopping;
     let views = stored.iter().map(|a| {
         let counted = opinion.as_ref().is_some_and(|o| o.counts(&a.digest));
-        let why_not = opinion.as_ref().and_then(|o| o.void.get(&a.member)).cloned();
+        let why_not = opinion
+            .as_ref()
+            .and_then(|o| o.void.get(&a.member))
+            .cloned();
         ApprovalView {
             digest: a.digest,
             member: a.member.clone(),

@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 
 use super::access::issuer_may;
 use super::body;
+use super::explain;
 use super::model::{
     AddressList, AddressView, BundleList, BundleReport, CeremonyNode, CeremonyReport, Health,
     KeyList, KeyView, NodeList, NodeReport, NodeView, WalletList, WalletView,
 };
 use super::problem::{ApiProblem, ApiProblemCode};
-use super::explain;
 use super::token::Reader;
 use crate::core::Core;
 use crate::nodes::NodeError;
@@ -35,7 +35,10 @@ const MAX_ADDRESSES: u32 = 1000;
 
 /// All wallets with their own addresses.
 #[utoipa::path(get, path = "/v1/wallets", tag = "wallets", responses((status = 200, body = WalletList)))]
-pub(super) async fn wallets(State(core): State<Arc<Core>>, reader: Reader) -> Result<Response, ApiProblem> {
+pub(super) async fn wallets(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadDeployment)?;
     let bundle = core.bundle.current();
     let wallets = bundle
@@ -187,7 +190,10 @@ fn below(path: &DerivationPath, from: u32, count: u32) -> Result<Vec<DerivationP
 
 /// All keys.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = KeyList)))]
-pub(super) async fn keys(State(core): State<Arc<Core>>, reader: Reader) -> Result<Response, ApiProblem> {
+pub(super) async fn keys(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadDeployment)?;
     Ok(Json(KeyList {
         keys: core.bundle.current().content().keys.clone(),
@@ -335,7 +341,14 @@ pub(super) async fn start_ceremony(
         }
     };
     let issuer = order.issuer();
-    issuer_may(&core, &bundle, issuer, Action::OrderCeremony, subject.clone()).await?;
+    issuer_may(
+        &core,
+        &bundle,
+        issuer,
+        Action::OrderCeremony,
+        subject.clone(),
+    )
+    .await?;
     let KeyCeremony { key, nodes, .. } = order.body();
     core.store.store_ceremony(key, &call.order).await?;
     core.audit(
@@ -412,7 +425,10 @@ async fn ask_nodes(
 
 /// Every node as it last answered.
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes", responses((status = 200, body = NodeList)))]
-pub(super) async fn nodes(State(core): State<Arc<Core>>, reader: Reader) -> Result<Response, ApiProblem> {
+pub(super) async fn nodes(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadDeployment)?;
     let bundle = core.bundle.current();
     let members = bundle

@@ -115,7 +115,10 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/policy/proposals",
             post(policy::propose).get(policy::proposals),
         )
-        .route("/v1/policy/proposals/{digest}/signatures", post(policy::sign))
+        .route(
+            "/v1/policy/proposals/{digest}/signatures",
+            post(policy::sign),
+        )
         .route("/v1/policy/proposals/{digest}/veto", post(policy::veto))
         .route("/v1/policy/log", get(policy::log))
         .route("/v1/wallets", get(deployment::wallets))

@@ -6,15 +6,15 @@ use countersign_policy::approvals::MissingApprovals;
 use countersign_policy::bundle::{KeyRecord, Wallet};
 use countersign_policy::statement::TransactionHex;
 use countersign_policy::{
-    Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, LimitId, MemberId,
-    Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
+    Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, LimitId,
+    MemberId, Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
 };
 use countersign_signer::wire::{CeremonyStatus, NodeStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::db::{Event, StoredAttempt, StoredRequest};
 use super::sight::Sight;
+use crate::db::{Event, StoredAttempt, StoredRequest};
 use crate::lifecycle::{Goal, State, StateName, Waiting, Why};
 
 /// A sign request as it stands.

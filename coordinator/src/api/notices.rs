@@ -21,8 +21,8 @@ use super::views::{FreezeList, FreezeView, NoticeReport};
 use super::{body, explain};
 use crate::core::{Core, now};
 use crate::db::{Notice, NoticeKind};
-use crate::orchestrate::{self, Delivery};
 use crate::freezes as known;
+use crate::orchestrate::{self, Delivery};
 
 /// Stops something at once. The body is the DSSE envelope of a freeze statement by one security officer. The same can be
 /// given to any node directly.
@@ -39,7 +39,14 @@ pub(super) async fn freeze(
     let subject = freeze.digest().to_hex();
     issuer_may(&core, &bundle, freeze.issuer(), Action::Freeze, subject).await?;
     let about = freeze.body().target.to_string();
-    take(&core, NoticeKind::Freeze, &about, freeze.issuer(), &envelope).await
+    take(
+        &core,
+        NoticeKind::Freeze,
+        &about,
+        freeze.issuer(),
+        &envelope,
+    )
+    .await
 }
 
 /// Ends freezes by name. The body is the DSSE envelope of an unfreeze statement that a quorum of security officers signed.
@@ -56,7 +63,14 @@ pub(super) async fn unfreeze(
     let subject = unfreeze.digest().to_hex();
     issuer_may(&core, &bundle, unfreeze.issuer(), Action::Unfreeze, subject).await?;
     let about = format!("{} freezes", unfreeze.body().freezes.len());
-    take(&core, NoticeKind::Unfreeze, &about, unfreeze.issuer(), &envelope).await
+    take(
+        &core,
+        NoticeKind::Unfreeze,
+        &about,
+        unfreeze.issuer(),
+        &envelope,
+    )
+    .await
 }
 
 /// Says what became of a transaction on its chain. The body is the DSSE envelope of an observation statement that a quorum
@@ -72,7 +86,14 @@ pub(super) async fn observe(
     let bundle = core.bundle.current();
     let observation = bundle.open_observation(&envelope).map_err(refused)?;
     let subject = observation.digest().to_hex();
-    issuer_may(&core, &bundle, observation.issuer(), Action::Observe, subject).await?;
+    issuer_may(
+        &core,
+        &bundle,
+        observation.issuer(),
+        Action::Observe,
+        subject,
+    )
+    .await?;
     let about = observation.body().digest.to_hex();
     let issuer = observation.issuer();
     take(&core, NoticeKind::Observation, &about, issuer, &envelope).await
@@ -162,7 +183,12 @@ pub(super) async fn freezes(
             target: hit.target.clone(),
             reason: hit.reason.clone(),
             by: hit.by.clone(),
-            held_by: core.store.deliveries(hit.freeze).await?.into_iter().collect(),
+            held_by: core
+                .store
+                .deliveries(hit.freeze)
+                .await?
+                .into_iter()
+                .collect(),
         });
     }
     let bundle = core.bundle.current();

@@ -55,12 +55,25 @@ pub(super) async fn propose(
     let subject = call.bundle.digest().to_hex();
     let opened = bundle.directory().open_quorum::<PolicyBundle>(&call.bundle);
     let opened = opened.map_err(|e| ApiProblemCode::Statement.problem(explain(&e)))?;
-    issuer_may(&core, &bundle, opened.issuer(), Action::ProposePolicy, subject.clone()).await?;
+    issuer_may(
+        &core,
+        &bundle,
+        opened.issuer(),
+        Action::ProposePolicy,
+        subject.clone(),
+    )
+    .await?;
     match orchestrate::propose(&core, &call).await {
         Ok((proposal, _)) => {
             let detail = format!("version {}", proposal.version);
-            core.audit("policy-proposal", subject, opened.issuer().as_str(), "taken", detail)
-                .await;
+            core.audit(
+                "policy-proposal",
+                subject,
+                opened.issuer().as_str(),
+                "taken",
+                detail,
+            )
+            .await;
             answer(&core, &proposal).await
         }
         Err(error) => Err(refused(&core, "policy-proposal", subject, error).await),
@@ -116,10 +129,17 @@ pub(super) async fn veto(
     let issuer = veto.issuer();
     issuer_may(&core, &bundle, issuer, Action::VetoPolicy, digest.to_hex()).await?;
     if veto.body().bundle != digest {
-        return Err(ApiProblemCode::Statement
-            .problem("the veto is for another bundle than the path names"));
+        return Err(
+            ApiProblemCode::Statement.problem("the veto is for another bundle than the path names")
+        );
     }
-    let known = core.chain.lock().await.links().iter().any(|l| l.digest() == digest);
+    let known = core
+        .chain
+        .lock()
+        .await
+        .links()
+        .iter()
+        .any(|l| l.digest() == digest);
     if known {
         return Err(ApiProblemCode::Bundle
             .problem("the bundle is followed already: only another one can take its place"));
@@ -130,7 +150,11 @@ pub(super) async fn veto(
 
 fn digest_of(digest: Result<Path<String>, PathRejection>) -> Result<Hash, ApiProblem> {
     let unknown = || ApiProblemCode::NotFound.problem("there is no such proposal");
-    digest.map_err(|_| unknown())?.0.parse().map_err(|_| unknown())
+    digest
+        .map_err(|_| unknown())?
+        .0
+        .parse()
+        .map_err(|_| unknown())
 }
 
 async fn refused(core: &Core, operation: &str, subject: String, error: BundleError) -> ApiProblem {
@@ -184,8 +208,7 @@ pub(super) async fn proposals(
     query: Result<Query<ProposalQuery>, QueryRejection>,
 ) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadPolicy)?;
-    let Query(query) =
-        query.map_err(|e| ApiProblemCode::Malformed.problem(e.body_text()))?;
+    let Query(query) = query.map_err(|e| ApiProblemCode::Malformed.problem(e.body_text()))?;
     let history = History::read(&core).await?;
     let active = core.bundle.current();
     let version = active.content().version;
@@ -255,7 +278,10 @@ impl History {
     }
 
     fn vetoes_of(&self, digest: &Hash) -> Vec<VetoView> {
-        self.vetoes.get(&digest.to_hex()).cloned().unwrap_or_default()
+        self.vetoes
+            .get(&digest.to_hex())
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn state(&self, proposal: &StoredProposal) -> ProposalState {
@@ -283,7 +309,10 @@ impl History {
 
     fn view(&self, proposal: &StoredProposal) -> ProposalView {
         let state = self.state(proposal);
-        let needed = self.chain.iter().find(|l| l.digest() == proposal.predecessor);
+        let needed = self
+            .chain
+            .iter()
+            .find(|l| l.digest() == proposal.predecessor);
         let needed = needed.map_or(0, |link| link.content().quorums.policy);
         let standing = self.succession.standing(&proposal.digest, now());
         let signed = proposal.signatures.len();

@@ -15,20 +15,20 @@ use http::HeaderMap;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::access::issuer_may;
 use super::body;
 use super::exchange::{accepted, answer, applied, idempotency_key, preferred_wait, replay};
+use super::explain;
 use super::model::{RequestList, RequestView, Simulation};
 use super::problem::{ApiProblem, ApiProblemCode};
-use super::token::Reader;
-use super::access::issuer_may;
-use super::explain;
 use super::sight::Sight;
+use super::token::Reader;
 use crate::core::{Core, now};
-use crate::judge as opinions;
 use crate::db::{
     Created, Decided, Filter, IdempotencyKey, NewRequest, NoCursor, PageCursor, RequestFacts,
     StoredRequest,
 };
+use crate::judge as opinions;
 use crate::lifecycle::{Goal, StateName, Why};
 use crate::orchestrate::{self, Judged};
 

@@ -396,6 +396,7 @@ fn weigh(
             ProblemCode::Authorization
             | ProblemCode::NotFound
             | ProblemCode::Policy
+            | ProblemCode::Approval
             | ProblemCode::Frozen,
         ) => {
             broken.wait = true;

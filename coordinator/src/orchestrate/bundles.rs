@@ -168,11 +168,7 @@ pub(super) fn check_transcripts(
         let transcript = active.directory().open::<CeremonyTranscript>(envelope);
         opened.push(transcript.map_err(|e| format!("a transcript is not acceptable: {e}"))?);
     }
-    for key in next
-        .keys
-        .iter()
-        .filter(|k| active.key(&k.id).is_none())
-    {
+    for key in next.keys.iter().filter(|k| active.key(&k.id).is_none()) {
         let mut signed = BTreeSet::new();
         for transcript in opened.iter().filter(|t| t.body().order.key == key.id) {
             let hash = transcript

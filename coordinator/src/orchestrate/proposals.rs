@@ -24,8 +24,7 @@ pub(crate) async fn propose(
         let next = chain.verify_proposal(&call.bundle, now())?;
         (chain.active().clone(), next)
     };
-    check_transcripts(&active, next.body(), &call.transcripts)
-        .map_err(BundleError::Transcripts)?;
+    check_transcripts(&active, next.body(), &call.transcripts).map_err(BundleError::Transcripts)?;
     let proposal = StoredProposal {
         digest: next.digest(),
         version: next.body().version,
@@ -117,7 +116,9 @@ fn approvers(
         }
         // A quorum-signed statement is opened with its issuer's signature on it.
         let both = author.iter().chain([signature]).cloned().collect();
-        let both = envelope.with_signatures(both).map_err(BundleError::Envelope)?;
+        let both = envelope
+            .with_signatures(both)
+            .map_err(BundleError::Envelope)?;
         let opened = bundle.directory().open_quorum::<PolicyBundle>(&both);
         let opened = opened.map_err(ChainError::from)?;
         for member in opened.signers().iter().filter(|m| **m != proposal.author) {
