@@ -233,6 +233,11 @@ impl ReadyKey {
         VerifyingKey::from_bytes(key.as_bytes()).ok().map(Self)
     }
 
+    /// The key's bytes.
+    pub(crate) fn public(&self) -> IdentityPublicKey {
+        IdentityPublicKey::from_bytes(self.0.to_bytes())
+    }
+
     /// See [`IdentityPublicKey::verify`].
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);

@@ -58,6 +58,7 @@ pub mod bundle;
 pub mod canonical;
 mod decide;
 mod envelope;
+mod freeze;
 mod hash;
 mod id;
 pub mod limits;
@@ -73,6 +74,7 @@ pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,
 };
+pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};
 pub use id::{
     ExternalId, GroupId, IdError, KeyId, LedgerGroupId, LimitId, MemberId, RuleId, StatementId,

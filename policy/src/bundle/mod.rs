@@ -6,6 +6,7 @@
 
 mod chain;
 mod model;
+mod openers;
 mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,6 +19,7 @@ pub use model::{
     MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
     WalletTier, WebAuthnPolicy,
 };
+pub use openers::OpenError;
 pub use succession::{
     AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
     SuccessionError, SuccessionStanding,
