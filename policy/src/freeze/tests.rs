@@ -72,10 +72,7 @@ fn request(network: Network, bytes: Vec<u8>) -> (Verified<SignRequest>, Intent) 
 }
 
 fn usdt() -> (Verified<SignRequest>, Intent) {
-    request(
-        Network::ETHEREUM,
-        transaction::usdt_erc20(&EXCHANGE, 7, 0),
-    )
+    request(Network::ETHEREUM, transaction::usdt_erc20(&EXCHANGE, 7, 0))
 }
 
 /// Whether a freeze of one thing stops a request that one rule permits.
@@ -113,7 +110,10 @@ fn nothing_is_frozen_at_first() {
     let (request, intent) = usdt();
     assert!(set.is_empty());
     assert_eq!(set.head(), Hash::ZERO);
-    assert!(set.blocks(&Touched::by_request(&request, &intent, &[])).is_empty());
+    assert!(
+        set.blocks(&Touched::by_request(&request, &intent, &[]))
+            .is_empty()
+    );
     assert!(set.blocks_member(&member(PAYMENTS), None).is_empty());
     assert_eq!(set.lower(&LimitId::new("daily").unwrap()), None);
 }
@@ -178,10 +178,7 @@ fn every_target_stops_what_it_names_and_nothing_else() {
 #[test]
 fn an_allowance_is_a_movement() {
     let spender = [0x55; 20];
-    let approve = request(
-        Network::ETHEREUM,
-        transaction::usdt_approve(&spender, 7, 0),
-    );
+    let approve = request(Network::ETHEREUM, transaction::usdt_approve(&spender, 7, 0));
     assert!(stops(asset(USDT), &approve));
     assert!(stops(address(Network::ETHEREUM, &spender), &approve));
     assert!(!stops(address(Network::ETHEREUM, &EXCHANGE), &approve));

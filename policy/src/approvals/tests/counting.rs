@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::approvals::{ApprovalProblem, ApprovalTally, MAX_APPROVALS, RejectedApproval};
 use crate::bundle::{ActiveBundle, MemberKey, MemberKeyAlgorithm};
 use crate::statement::{
-    Approval, Freeze, FreezeTarget, SignRequest, SignerKey, StatementError, Statement, Verdict,
+    Approval, Freeze, FreezeTarget, SignRequest, SignerKey, Statement, StatementError, Verdict,
 };
 use crate::testing::{
     APPROVERS, AUDITOR, COORDINATOR, OFFICER, OPERATOR, OTHER_OFFICERS, PAYMENTS,
@@ -114,10 +114,9 @@ fn officers_approvals_count_with_what_signed_them() {
     deployment.add_credential(OTHER_OFFICERS[0], &key);
     let scene = Scene::of(deployment);
     let by_key = scene.approval(OFFICER);
-    let by_credential =
-        scene
-            .deployment
-            .sign_with(OTHER_OFFICERS[0], 600, scene.body(), &mut key);
+    let by_credential = scene
+        .deployment
+        .sign_with(OTHER_OFFICERS[0], 600, scene.body(), &mut key);
     let (tally, refused) = scene.count(&[by_key.clone(), by_credential]);
     assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(members(&tally), [OFFICER, OTHER_OFFICERS[0]]);
@@ -136,10 +135,9 @@ fn officers_approvals_count_with_what_signed_them() {
 fn an_approval_is_for_one_request() {
     let scene = scene();
     let other = scene.deployment.usdt_request("payment-2", 1_000_000);
-    let approval =
-        scene
-            .deployment
-            .approval(&scene.bundle, &other, OFFICER, Verdict::Approve);
+    let approval = scene
+        .deployment
+        .approval(&scene.bundle, &other, OFFICER, Verdict::Approve);
     assert!(matches!(
         scene.why(approval),
         ApprovalProblem::OtherRequest { found } if found == other.digest()
@@ -203,14 +201,20 @@ fn time_that_may_be_over_is_over() {
     let at = |millis: i64| Timestamp::from_millis(issued.as_millis() + millis);
     // Ten minutes, and clocks that may differ by 5 seconds.
     scene.now = at(594_999);
-    assert_eq!(members(&scene.count(std::slice::from_ref(&approval)).0), [OFFICER]);
+    assert_eq!(
+        members(&scene.count(std::slice::from_ref(&approval)).0),
+        [OFFICER]
+    );
     scene.now = at(595_000);
     assert!(matches!(
         scene.why(approval.clone()),
         ApprovalProblem::Expired { expires_at } if expires_at == at(600_000)
     ));
     scene.now = at(-5_000);
-    assert_eq!(members(&scene.count(std::slice::from_ref(&approval)).0), [OFFICER]);
+    assert_eq!(
+        members(&scene.count(std::slice::from_ref(&approval)).0),
+        [OFFICER]
+    );
     scene.now = at(-5_001);
     assert!(matches!(
         scene.why(approval),
@@ -234,7 +238,14 @@ fn an_approval_lives_no_longer_than_the_bundle_allows() {
 #[test]
 fn only_security_officers_approve() {
     let scene = scene();
-    for other in [PAYMENTS, COORDINATOR, APPROVERS[0], OPERATOR, AUDITOR, "node-1"] {
+    for other in [
+        PAYMENTS,
+        COORDINATOR,
+        APPROVERS[0],
+        OPERATOR,
+        AUDITOR,
+        "node-1",
+    ] {
         assert!(matches!(
             scene.why(scene.approval(other)),
             ApprovalProblem::NotAnOfficer(found) if found == member(other)
@@ -283,7 +294,9 @@ fn the_same_person_counts_once() {
     });
     let scene = Scene::of(deployment);
     let first = scene.approval(OFFICER);
-    let statement = scene.deployment.statement(OFFICER, "again", 600, scene.body());
+    let statement = scene
+        .deployment
+        .statement(OFFICER, "again", 600, scene.body());
     let all = [
         first.clone(),
         first,
@@ -333,7 +346,14 @@ fn a_frozen_officer_or_key_does_not_count() {
     let id = device.credential().id;
     let freeze = by_key.freeze(FreezeTarget::Credential { id });
     frozen(&by_key, &asserted, freeze);
-    assert_eq!(by_key.count(&[signed.clone(), other.clone()]).0.members().count(), 2);
+    assert_eq!(
+        by_key
+            .count(&[signed.clone(), other.clone()])
+            .0
+            .members()
+            .count(),
+        2
+    );
     // The person: nothing of theirs counts, not even a no.
     by_key.freezes = FreezeSet::default();
     let freeze = by_key.freeze(FreezeTarget::Member {
@@ -348,7 +368,9 @@ fn a_frozen_officer_or_key_does_not_count() {
 #[test]
 fn forged_approvals_are_named() {
     let scene = scene();
-    let statement = scene.deployment.statement(OFFICER, "forged", 600, scene.body());
+    let statement = scene
+        .deployment
+        .statement(OFFICER, "forged", 600, scene.body());
     let forged = statement.sign(scene.deployment.identity(PAYMENTS)).unwrap();
     assert!(matches!(
         scene.why(forged),

@@ -125,7 +125,10 @@ fn an_alternative_that_nobody_could_meet_is_not_the_closest() {
 
 #[test]
 fn a_saturated_tally_is_everybody_but_the_initiator() {
-    let groups = [group("security", &["c", "d"]), group("treasury", &["a", "c"])];
+    let groups = [
+        group("security", &["c", "d"]),
+        group("treasury", &["a", "c"]),
+    ];
     let tally = ApprovalTally::saturated(&groups, &member("c"));
     let people: Vec<_> = tally.members().cloned().collect();
     assert_eq!(people, [member("a"), member("d")]);

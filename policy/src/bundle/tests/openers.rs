@@ -95,7 +95,14 @@ fn a_node_freezes_a_payment_service_and_nothing_else() {
 fn nobody_else_freezes() {
     let deployment = deployment();
     let bundle = deployment.bundle();
-    for issuer in [PAYMENTS, COORDINATOR, OPERATOR, AUTHOR, APPROVERS[0], OBSERVER] {
+    for issuer in [
+        PAYMENTS,
+        COORDINATOR,
+        OPERATOR,
+        AUTHOR,
+        APPROVERS[0],
+        OBSERVER,
+    ] {
         let envelope = deployment.sign(issuer, 60, freeze(FreezeTarget::Everything));
         assert!(matches!(
             bundle.open_freeze(&envelope),
