@@ -13,8 +13,9 @@ use crate::id::{KeyId, MemberId, WalletId};
 use crate::limits::{LimitBook, Period};
 use crate::rules::RuleSet;
 use crate::statement::{
-    Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
+    Directory, KeyCeremony, Signer, Signers, StatementError, Verified, open_quorum_in, parse,
 };
+use crate::webauthn::ReadyCredential;
 use crate::{
     Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, Network,
     PublicKey, Timestamp,
@@ -385,20 +386,21 @@ fn require_bounded_life(bundle: &Verified<PolicyBundle>) -> Result<(), ChainErro
     Ok(())
 }
 
-fn statement_signers(bundle: &PolicyBundle) -> BTreeMap<MemberId, Signer> {
+fn statement_signers(bundle: &PolicyBundle) -> Signers {
     let signer = |m: &Member| Signer {
         keys: m
             .keys
             .iter()
             .filter_map(|k| ReadyKey::new(&k.public_key))
             .collect(),
+        credentials: m.credentials.iter().map(ReadyCredential::new).collect(),
         roles: m.roles.clone(),
     };
-    bundle
-        .members
-        .iter()
-        .map(|m| (m.id.clone(), signer(m)))
-        .collect()
+    let members = bundle.members.iter();
+    Signers {
+        members: members.map(|m| (m.id.clone(), signer(m))).collect(),
+        webauthn: bundle.webauthn.clone(),
+    }
 }
 
 fn statement_keys(

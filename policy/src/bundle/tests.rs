@@ -4,3 +4,4 @@ mod agreement;
 mod chain;
 mod content;
 mod succession;
+mod openers;
