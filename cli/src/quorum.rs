@@ -98,3 +98,28 @@ pub fn issue<B: Body>(profile: &Profile, body: B, seconds: u64) -> Outcome<Envel
         .sign(&profile.statement_key()?)
         .or_broken("cannot sign the statement")
 }
+
+/// On whose behalf a command acts, when it is not the profile's member.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Actor {
+    /// Acts as this member. MEMBER alone takes the key file that the profile names.
+    #[arg(long = "as", value_name = "MEMBER[=FILE]", value_parser = signer)]
+    member: Option<(MemberId, Option<PathBuf>)>,
+}
+
+impl Actor {
+    /// The profile with this member's statement key. What is read is read as the profile's own member, so the API is made first.
+    pub fn act(&self, mut profile: Profile) -> Outcome<Profile> {
+        let Some((member, file)) = &self.member else {
+            return Ok(profile);
+        };
+        let known = profile.signers.get(member).cloned();
+        profile.statement_key_file = file.clone().or(known).ok_or_else(|| {
+            Failure::usage(format!(
+                "there is no key file of {member} here: name it with --as {member}=FILE"
+            ))
+        })?;
+        profile.member = member.clone();
+        Ok(profile)
+    }
+}

@@ -1,9 +1,13 @@
 //! `countersign policy`: the policy as a directory that people edit, test, review, sign and activate.
 
 mod cases;
+mod diff;
 mod directory;
 pub mod entries;
+mod explain;
 mod init;
+mod log;
+mod propose;
 mod sandbox;
 mod validate;
 
@@ -25,7 +29,10 @@ use crate::failure::Outcome;
     countersign policy init policy           the active policy as a directory\n  \
     $EDITOR policy/policy.toml\n  \
     countersign policy validate policy && countersign policy test policy\n  \
-    countersign policy diff policy           what becomes allowed that was not")]
+    countersign policy diff policy           what becomes allowed that was not\n  \
+    countersign policy propose policy        an author signs\n  \
+    countersign policy approve               each approver sees the difference and signs\n  \
+    countersign policy activate              until every node follows it")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +43,13 @@ enum Command {
     Init(init::Args),
     Validate(validate::Args),
     Test(cases::Args),
+    Diff(diff::Args),
+    Propose(propose::ProposeArgs),
+    Approve(propose::ApproveArgs),
+    Veto(propose::VetoArgs),
+    Activate(propose::ActivateArgs),
+    Log(log::Args),
+    Explain(explain::Args),
 }
 
 /// The option by which commands find their policy directory.
@@ -52,5 +66,12 @@ pub async fn run(args: Args) -> Outcome {
         Command::Init(args) => init::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Test(args) => cases::run(&args),
+        Command::Diff(args) => diff::run(args).await,
+        Command::Propose(args) => propose::propose(args).await,
+        Command::Approve(args) => propose::approve(args).await,
+        Command::Veto(args) => propose::veto(args).await,
+        Command::Activate(args) => propose::activate(args).await,
+        Command::Log(args) => log::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
     }
 }

@@ -110,6 +110,10 @@ pub struct RequestView {
     /// Every attempt, oldest first; only when one request is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptView>,
+    /// The sign-request statement as the service signed it, to verify; only when one request is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub statement: Option<Envelope>,
 }
 
 /// One change of a request.
@@ -399,6 +403,7 @@ impl RequestView {
             expires_at: request.expires_at,
             events: Vec::new(),
             attempts: Vec::new(),
+            statement: None,
         }
     }
 

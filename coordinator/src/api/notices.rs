@@ -176,9 +176,15 @@ pub(super) async fn freezes(
 ) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadFreezes)?;
     let set = core.freezes.current();
+    let stored = core.store.notices(NoticeKind::Freeze).await?;
     let mut in_force = Vec::new();
     for hit in set.in_force() {
+        // The set is made of what is stored; a freeze that came in between is shown the next time.
+        let Some(notice) = stored.iter().find(|notice| notice.digest == hit.freeze) else {
+            continue;
+        };
         in_force.push(FreezeView {
+            statement: notice.envelope.clone(),
             digest: hit.freeze,
             target: hit.target.clone(),
             reason: hit.reason.clone(),

@@ -78,6 +78,9 @@ pub struct FreezeView {
     /// Who froze it.
     #[schema(value_type = String)]
     pub by: MemberId,
+    /// The statement, to verify.
+    #[schema(value_type = Object)]
+    pub statement: Envelope,
     /// The nodes that said that they hold it.
     #[schema(value_type = Vec<String>)]
     pub held_by: Vec<MemberId>,

@@ -32,6 +32,10 @@ impl<'t> Source<'t> {
         let mut found: Option<Range<usize>> = None;
         let mut table = Some(&self.table);
         for step in steps(at) {
+            // Limits are written without the nesting that they have in a bundle.
+            if ["scope", "measure"].contains(&step.name) {
+                continue;
+            }
             let Some((key, value)) = table.and_then(|table| entry(table, step.name)) else {
                 break;
             };

@@ -20,18 +20,6 @@ pub struct Problem {
     pub what: String,
 }
 
-impl Problem {
-    /// A problem of a whole file.
-    pub fn of_file(file: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            line: None,
-            at: String::new(),
-            what: what.into(),
-        }
-    }
-}
-
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.file)?;
