@@ -89,12 +89,9 @@ pub fn write(
         write_node(dir, node, *port, &urls, genesis, spare_primes)?;
     }
     write_coordinator(dir, members, ports, urls, genesis)?;
-    write_profile(dir, members, genesis, ports)?;
+    write_profiles(dir, members, genesis, ports)?;
     let names: Vec<&str> = nodes.iter().map(|(node, _)| node.id.as_str()).collect();
-    write_public(
-        &dir.join("policy.toml"),
-        &sample_policy(&names.join(","), threshold),
-    )?;
+    write_public(&dir.join("policy.toml"), &sample_policy(&names, threshold))?;
     write_public(&dir.join("README.txt"), README)
 }
 
@@ -144,39 +141,61 @@ fn write_node(
     )
 }
 
-fn write_profile(dir: &Path, members: &[Identity], genesis: Hash, ports: &Ports) -> Outcome {
+/// The profile of the whole deployment, and one for each person alone.
+fn write_profiles(dir: &Path, members: &[Identity], genesis: Hash, ports: &Ports) -> Outcome {
     let payments = the(members, PAYMENTS)?;
-    let statement_key = |m: &Identity| m.folder().join("statement.key");
-    let profile = Profile {
+    let whole = Profile {
         coordinator: ports.coordinator_url(),
         ca_file: "ca/ca.pem".into(),
         genesis_file: "genesis.json".into(),
         genesis_hash: genesis,
         member: payments.id.clone(),
-        statement_key_file: statement_key(payments),
+        statement_key_file: payments.folder().join("statement.key"),
         api_key_file: payments.folder().join("api.key"),
         memory_file: PathBuf::from("client.memory.json"),
         signers: members
             .iter()
             .filter(|m| !m.is_machine())
-            .map(|m| (m.id.clone(), statement_key(m)))
+            .map(|m| (m.id.clone(), m.folder().join("statement.key")))
             .collect(),
     };
     write_toml(
         &dir.join(FILE_NAME),
         "# How the countersign command reaches this deployment: countersign ... --profile client.toml",
-        &profile,
-    )
+        &whole,
+    )?;
+    let up = Path::new("../..");
+    for member in members.iter().filter(|m| !m.is_machine()) {
+        let own = Profile {
+            ca_file: up.join("ca/ca.pem"),
+            genesis_file: up.join("genesis.json"),
+            member: member.id.clone(),
+            statement_key_file: "statement.key".into(),
+            api_key_file: "api.key".into(),
+            signers: BTreeMap::new(),
+            ..whole.clone()
+        };
+        write_toml(
+            &dir.join(member.folder()).join(FILE_NAME),
+            &format!("# {}: countersign ... --profile client.toml", member.name),
+            &own,
+        )?;
+    }
+    Ok(())
 }
 
-fn sample_policy(nodes: &str, threshold: u16) -> String {
+fn sample_policy(nodes: &[&str], threshold: u16) -> String {
+    let list = nodes.join(",");
+    let quoted: Vec<String> = nodes.iter().map(|node| format!("{node:?}")).collect();
+    let ledgers = quoted.join(", ");
     format!(
         r#"# A change of the policy, to be made together with the first key:
 #
-#   countersign ceremony --key hot --protocol dkls23 --threshold {threshold} --nodes {nodes} --change policy.toml
+#   countersign ceremony --key hot --protocol dkls23 --threshold {threshold} --nodes {list} --change policy.toml
 #
 # or later, alone:  countersign bundle propose --change policy.toml --submit
 # Entries replace those with the same id. Amounts are in whole units of the asset, such as "12.5".
+# To edit and review the whole policy instead:  countersign policy init DIR
 
 [[wallets]]
 id = "treasury"
@@ -199,9 +218,36 @@ asset = "USDT"
 destinations = {{ to = "address-book" }}
 max = "10000"
 
+# More than that needs two officers of treasury.
+[[rules]]
+id = "usdt-ethereum-large"
+wallet = "treasury"
+initiators = ["payments"]
+network = "eip155:1"
+asset = "USDT"
+destinations = {{ to = "address-book" }}
+max = "50000"
+needs = "treasury:2"
+
 [[fee_caps]]
 network = "eip155:1"
 max_fee = "0.02"
+
+# The nodes keep ledgers together, so that a limit is exact whichever of them sign.
+[[ledger_groups]]
+id = "main"
+nodes = [{ledgers}]
+quorum = {threshold}
+max_faulty = 0
+
+[[limits]]
+id = "usdt-day"
+ledger_group = "main"
+of = "amount"
+network = "eip155:1"
+asset = "USDT"
+max = "60000"
+over = "24h"
 "#
     )
 }
@@ -228,7 +274,8 @@ key only when no single machine and no single administrator has a threshold of t
 to its member's machine, give every member the public files and the genesis hash by a way you trust, and delete this copy.
 
   nodes/*/node.toml, coordinators/*/coordinator.toml   configurations
-  client.toml                                          profile for the countersign command
+  client.toml                                          profile for the countersign command, as the payment service
+  members/*/client.toml                                the same for each member alone: officers approve with theirs
   policy.toml                                          a sample change of the policy
 
 Start everything here with:  countersign up DIR

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use countersign_policy::bundle::Role;
-use countersign_policy::{IdentityKey, MemberId};
+use countersign_policy::bundle::{Group, Role};
+use countersign_policy::{GroupId, IdentityKey, MemberId};
 use rand_core::OsRng;
 
 use crate::failure::{Failure, OrFail as _, Outcome};
@@ -18,6 +18,8 @@ pub const COORDINATOR: &str = "coordinator-1";
 pub const APPROVERS: u16 = 2;
 /// How many security officers there are: one freezes, two of them unfreeze.
 pub const OFFICERS: u16 = 3;
+/// How many chain observers there are; both must say what became of a transaction.
+pub const OBSERVERS: u16 = 2;
 
 /// A member with its secrets.
 pub struct Identity {
@@ -60,6 +62,13 @@ pub fn identities(nodes: u16) -> Outcome<Vec<Identity>> {
         );
         all.push(identity(&id, &name, Role::SecurityOfficer)?);
     }
+    for number in 1..=OBSERVERS {
+        let (id, name) = (
+            format!("observer-{number}"),
+            format!("Chain observer {number}"),
+        );
+        all.push(identity(&id, &name, Role::ChainObserver)?);
+    }
     all.push(identity("operator-1", "Operator 1", Role::Operator)?);
     all.push(identity("auditor-1", "Auditor 1", Role::Auditor)?);
     Ok(all)
@@ -74,6 +83,21 @@ fn identity(id: &str, name: &str, role: Role) -> Outcome<Identity> {
         key: IdentityKey::generate(&mut OsRng),
         api_key: (!machine).then(|| IdentityKey::generate(&mut OsRng)),
     })
+}
+
+/// Who approves what: the first two officers are treasury, the third is security.
+pub fn groups() -> Outcome<Vec<Group>> {
+    let group = |id: &str, officers: &[u16]| {
+        let members: Result<Vec<MemberId>, _> = officers
+            .iter()
+            .map(|number| MemberId::new(format!("officer-{number}")))
+            .collect();
+        Ok(Group {
+            id: GroupId::new(id).or_broken("cannot name a group")?,
+            members: members.or_broken("cannot name a member")?,
+        })
+    };
+    Ok(vec![group("security", &[3])?, group("treasury", &[1, 2])?])
 }
 
 /// The member of this name.

@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> Outcome {
     args.format.show(&made, |made| {
         let dir = made.dir.display();
         format!(
-            "made {dir}: {} nodes, a coordinator, and a payment service\n\
+            "made {dir}: {} nodes, a coordinator, a payment service, and its people\n\
              genesis   {}\n\
              profile   {}\n\
              secrets   see {dir}/README.txt\n\
@@ -251,13 +251,13 @@ fn genesis(members: &[Identity], organisation: &str, now: Timestamp) -> Outcome<
         supersedes: Vec::new(),
         organisation: organisation.to_owned(),
         members: listed,
-        groups: Vec::new(),
+        groups: members::groups()?,
         webauthn: None,
         quorums: Quorums {
             policy: members::APPROVERS,
             ceremony: members::APPROVERS,
             unfreeze: 2,
-            observation: 0,
+            observation: members::OBSERVERS,
         },
         timing: Timing {
             max_clock_skew_seconds: 5,

@@ -112,6 +112,27 @@ async fn every_configuration_is_one_that_its_process_takes() {
 }
 
 #[tokio::test]
+async fn every_person_has_a_profile_of_their_own_with_their_keys_alone() {
+    let (_parent, dir) = made(3).await;
+    let whole = Profile::load(&dir.join("client.toml")).unwrap();
+    let chain = BundleChain::from_genesis(
+        &serde_json::from_slice(&std::fs::read(dir.join("genesis.json")).unwrap()).unwrap(),
+        whole.genesis_hash,
+    )
+    .unwrap();
+    assert_eq!(whole.signers.len(), 1 + 1 + 2 + 3 + 2 + 1 + 1);
+    for member in whole.signers.keys() {
+        let file = dir.join(format!("members/{member}/client.toml"));
+        let profile = Profile::load(&file).unwrap();
+        assert_eq!((&profile.member, profile.signers.len()), (member, 0));
+        let key = profile.statement_key().unwrap().public();
+        let listed = chain.active().member(member).unwrap();
+        assert!(listed.keys.iter().any(|k| k.public_key == key), "{member}");
+        crate::api::Api::new(&profile).unwrap().token();
+    }
+}
+
+#[tokio::test]
 async fn the_genesis_is_signed_by_its_quorum_and_the_certificates_are_vouched_for() {
     let (_parent, dir) = made(3).await;
     let text = std::fs::read(dir.join("genesis.json")).unwrap();
@@ -120,7 +141,7 @@ async fn the_genesis_is_signed_by_its_quorum_and_the_certificates_are_vouched_fo
     let active = chain.active();
     assert_eq!(
         active.content().members.len(),
-        3 + 1 + 1 + 1 + 2 + 1 + 1 + 1
+        3 + 1 + 1 + 1 + 2 + 3 + 2 + 1 + 1
     );
     assert!(active.content().rules.is_empty());
     let read = |file: PathBuf| std::fs::read_to_string(file).unwrap();
@@ -142,7 +163,7 @@ async fn the_genesis_is_signed_by_its_quorum_and_the_certificates_are_vouched_fo
 async fn the_sample_policy_is_a_change_that_can_be_made() {
     let (_parent, dir) = made(3).await;
     let change = crate::bundle::change::Change::read(&dir.join("policy.toml")).unwrap();
-    assert_eq!(change.rules.len(), 1);
+    assert_eq!((change.rules.len(), change.limits.len()), (2, 1));
 }
 
 #[test]

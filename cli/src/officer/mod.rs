@@ -7,6 +7,13 @@ pub mod freeze;
 mod show;
 mod target;
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 mod tests;
 pub mod unfreeze;
 

@@ -39,7 +39,7 @@ const EXAMPLE_TESTS: &str = include_str!("example/payments.toml");
 /// Runs the command.
 pub async fn run(args: Args) -> Outcome {
     let version = if args.example {
-        write(&args.dir, &with_keys(EXAMPLE), EXAMPLE_CEDAR, EXAMPLE_TESTS)?;
+        write_example(&args.dir)?;
         None
     } else {
         let profile = args.profile.load()?;
@@ -69,6 +69,11 @@ pub fn write_active(dir: &Path, chain: &BundleChain) -> Outcome {
         create(&dir.join(RULES).join(&file.name), &file.text)?;
     }
     keep_chain(dir, chain)
+}
+
+/// The example as a directory.
+pub fn write_example(dir: &Path) -> Outcome {
+    write(dir, &with_keys(EXAMPLE), EXAMPLE_CEDAR, EXAMPLE_TESTS)
 }
 
 fn write(dir: &Path, policy: &str, cedar: &str, tests: &str) -> Outcome {

@@ -2,6 +2,13 @@
 
 mod compare;
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 mod tests;
 
 use std::fmt::Write as _;

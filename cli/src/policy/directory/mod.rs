@@ -6,6 +6,13 @@ mod locate;
 mod pack;
 mod problem;
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 mod tests;
 mod write;
 

@@ -5,6 +5,13 @@ mod assets;
 mod limits;
 mod people;
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 mod tests;
 mod text;
 
