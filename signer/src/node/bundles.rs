@@ -44,6 +44,7 @@ impl FollowedChain {
                 chain.append(envelope, now()).map_err(refuse)?;
             }
         }
+        count_by(store, chain.active()).await?;
         let handle = BundleHandle::new(chain.active().clone());
         Ok(Self {
             chain: Mutex::new(chain),
@@ -98,11 +99,17 @@ impl FollowedChain {
         }
         accept(&parts.store, &next).await?;
         chain.append(&call.bundle, now()).map_err(refuse)?;
+        // What is reserved from here on is counted by the new limits, also if its bundle was still the old one.
+        count_by(&parts.store, &next).await?;
         // Presignatures were made under another policy: any doubt costs only the work.
         parts.pool.drain_on_doubt(|_| true);
         self.handle.replace(next);
         Ok(acknowledge(parts, chain.active()))
     }
+}
+
+async fn count_by(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
+    store.set_limits(bundle).await.map_err(|e| store_fault(&e))
 }
 
 fn acknowledge(parts: &EngineParts, bundle: &ActiveBundle) -> BundleAck {

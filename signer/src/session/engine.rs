@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
-use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
+use countersign_policy::{Hash, IdentityKey, KeyId, MemberId, Protocol, Signature};
 
 use super::exchange::{self, Confirmed};
 use super::ledgers::{self, Introduced};
@@ -16,7 +16,7 @@ use super::shares::ShareCache;
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
 use crate::clock::now;
-use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
+use crate::gate::{self, Admitted, AgreedReceipts, Present, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
 use crate::store::{Cause, NewRecord, Store};
@@ -131,13 +131,19 @@ impl Engine {
         let bundle = self.parts.bundle.current();
         let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
         self.refuse_banned(&admitted)?;
-        let participants = admitted.authorization().body().participants.iter();
-        ledgers::require_introduced(&self.parts, participants).await?;
-        // A share that is missing or does not open must show before anything is promised.
-        let key = admitted.key().clone();
-        self.share(&key).await?;
+        let terms = admitted.terms();
+        ledgers::require_introduced(&self.parts, terms.reservers()).await?;
+        let signs = terms.participants.contains(&self.parts.me);
+        if signs {
+            // A share that is missing or does not open must show before anything is promised.
+            let key = admitted.key().clone();
+            self.share(&key).await?;
+        }
         self.abort_stale(&admitted, at).await;
-        let presignature = self.take_presignature(&admitted)?;
+        let presignature = match signs {
+            true => self.take_presignature(&admitted)?,
+            false => None,
+        };
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
         self.table
@@ -146,7 +152,7 @@ impl Engine {
     }
 
     /// Takes all receipts, confirms with the peers, releases or aborts, and runs the protocol. Repeating the call waits
-    /// for the same result.
+    /// for the same result. A witness confirms and is done: it has no signature to answer with.
     ///
     /// # Errors
     /// Why there is no signature, and who is to blame if that is known.
@@ -182,6 +188,11 @@ impl Engine {
             spend.receipt(),
             &call.receipts,
         )?;
+        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
+        if spend.is_witness(&self.parts.me) {
+            exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
+            return Ok(Vec::new());
+        }
         let key = spend.admitted().key();
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
@@ -192,13 +203,15 @@ impl Engine {
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
-        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
-        let active = self.parts.bundle.current().digest();
+        let present = Present {
+            bundle: self.parts.bundle.current().digest(),
+            freeze_head: Hash::ZERO,
+        };
         let released = spend
-            .release(&self.parts.store, &agreed, &confirms, active, now())
+            .release(&self.parts.store, &agreed, &confirms, present, now())
             .await?;
         let (done, result) = tokio::sync::oneshot::channel();
         let mut link = link;
@@ -359,7 +372,7 @@ impl Engine {
 
     fn refuse_banned(&self, admitted: &Admitted) -> Result<(), Problem> {
         let key = admitted.key();
-        for participant in &admitted.authorization().body().participants {
+        for participant in admitted.terms().reservers() {
             let cheated = self
                 .parts
                 .store
