@@ -155,6 +155,24 @@ impl Envelope {
         Ok(())
     }
 
+    /// The same statement with other signatures: one that came alone, or those of several members put together. Whether
+    /// they verify shows when it is opened.
+    ///
+    /// # Errors
+    /// None, or more than [`MAX_SIGNATURES`].
+    pub fn with_signatures(
+        &self,
+        signatures: Vec<EnvelopeSignature>,
+    ) -> Result<Self, EnvelopeError> {
+        if signatures.is_empty() || signatures.len() > MAX_SIGNATURES {
+            return Err(EnvelopeError::SignatureCount(signatures.len()));
+        }
+        Ok(Self {
+            signatures,
+            ..self.clone()
+        })
+    }
+
     /// The payload type, as claimed.
     pub fn payload_type(&self) -> &str {
         &self.payload_type
@@ -231,6 +249,11 @@ impl ReadyKey {
     /// None when the bytes are no point; such a key verifies nothing.
     pub(crate) fn new(key: &IdentityPublicKey) -> Option<Self> {
         VerifyingKey::from_bytes(key.as_bytes()).ok().map(Self)
+    }
+
+    /// The key's bytes.
+    pub(crate) fn public(&self) -> IdentityPublicKey {
+        IdentityPublicKey::from_bytes(self.0.to_bytes())
     }
 
     /// See [`IdentityPublicKey::verify`].

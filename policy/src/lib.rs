@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod access;
 mod address;
 mod amount;
 pub mod approvals;
@@ -58,21 +59,24 @@ pub mod bundle;
 pub mod canonical;
 mod decide;
 mod envelope;
+mod freeze;
 mod hash;
 mod id;
 pub mod limits;
 mod plain;
 mod protocol;
+pub mod rules;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
+pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,
 };
+pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};
 pub use id::{
     ExternalId, GroupId, IdError, KeyId, LedgerGroupId, LimitId, MemberId, RuleId, StatementId,

@@ -6,6 +6,9 @@
 
 mod chain;
 mod model;
+mod openers;
+mod places;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
@@ -16,5 +19,10 @@ pub use model::{
     Domains, Environment, FeeCap, Group, KeyRecord, KeyState, Member, MemberKey,
     MemberKeyAlgorithm, PolicyBundle, Quorums, Role, Timing, TransferKind, TransferRule, Wallet,
     WalletTier, WebAuthnPolicy,
+};
+pub use openers::OpenError;
+pub use succession::{
+    AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
+    SuccessionError, SuccessionStanding,
 };
 pub use validate::{BundleProblem, ValidationError};

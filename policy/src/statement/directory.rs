@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Body, Kind, Statement, Verified};
+use super::{Body, Kind, SignerKey, Statement, Verified};
 use crate::bundle::Role;
 use crate::canonical::{self, CanonicalError};
 use crate::envelope::{Envelope, MAX_PAYLOAD, ReadyKey};
@@ -156,9 +156,9 @@ impl Directory {
             return Err(StatementError::UnexpectedSigner(signature.keyid.clone()));
         }
         let message = envelope.pre_authentication_encoding();
-        if !signer.verifies(&message, &signature.sig) {
+        let Some(key) = signer.verifies(&message, &signature.sig) else {
             return Err(StatementError::BadSignature(statement.issuer));
-        }
+        };
         if !B::KIND.issuers().iter().any(|r| signer.roles.contains(r)) {
             return Err(StatementError::Role {
                 issuer: statement.issuer,
@@ -166,11 +166,13 @@ impl Directory {
             });
         }
         let signers = BTreeSet::from([statement.issuer.clone()]);
+        let keys = BTreeMap::from([(statement.issuer.clone(), key)]);
         Ok(Verified {
             digest: Hash::sha256(&message),
             envelope: envelope.clone(),
             statement,
             signers,
+            keys,
         })
     }
 
@@ -186,8 +188,12 @@ impl Directory {
 }
 
 impl Signer {
-    fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.keys.iter().any(|key| key.verify(message, signature))
+    /// The key that verifies the signature.
+    fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> Option<SignerKey> {
+        self.keys
+            .iter()
+            .find(|key| key.verify(message, signature))
+            .map(|key| SignerKey::Statement(key.public()))
     }
 }
 
@@ -199,16 +205,18 @@ pub(crate) fn open_quorum_in<B: Body>(
     let statement = parse::<B>(envelope, genesis)?;
     let message = envelope.pre_authentication_encoding();
     let mut signers = BTreeSet::new();
+    let mut keys = BTreeMap::new();
     for signature in envelope.signatures() {
         let unexpected = || StatementError::UnexpectedSigner(signature.keyid.clone());
         let member = MemberId::new(signature.keyid.as_str()).map_err(|_| unexpected())?;
         let signer = directory.get(&member).ok_or_else(unexpected)?;
-        if !signer.verifies(&message, &signature.sig) {
+        let Some(key) = signer.verifies(&message, &signature.sig) else {
             return Err(StatementError::BadSignature(member));
-        }
-        if !signers.insert(member) {
+        };
+        if !signers.insert(member.clone()) {
             return Err(unexpected());
         }
+        keys.insert(member, key);
     }
     if !signers.contains(&statement.issuer) {
         return Err(StatementError::IssuerMissing(statement.issuer));
@@ -218,6 +226,7 @@ pub(crate) fn open_quorum_in<B: Body>(
         envelope: envelope.clone(),
         statement,
         signers,
+        keys,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::envelope::IdentityPublicKey;
 use crate::hash::Hash;
 use crate::id::{KeyId, LimitId, MemberId, RuleId, WalletId};
 use crate::plain::plain_text;
-use crate::{Address, Amount, AssetId, Network};
+use crate::{Address, Amount, AssetId, HexBytes, Network};
 
 /// What stands still. Every freeze only denies: what is no longer allowed, or allowed for less.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +40,11 @@ pub enum FreezeTarget {
         /// The key.
         public_key: IdentityPublicKey,
     },
+    /// What is signed with one WebAuthn credential does not count, as for a member.
+    Credential {
+        /// The credential id.
+        id: HexBytes,
+    },
     /// Nothing goes to an address.
     Address {
         /// The network.
@@ -59,6 +64,25 @@ pub enum FreezeTarget {
         /// The most, in the measure of the limit.
         max: Amount,
     },
+}
+
+impl std::fmt::Display for FreezeTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Everything => f.write_str("everything is frozen"),
+            Self::Wallet { wallet } => write!(f, "wallet {wallet} is frozen"),
+            Self::Key { key } => write!(f, "key {key} is frozen"),
+            Self::Asset { asset } => write!(f, "asset {asset} is frozen"),
+            Self::Member { member } => write!(f, "member {member} is frozen"),
+            Self::MemberKey { public_key } => write!(f, "statement key {public_key} is frozen"),
+            Self::Credential { id } => write!(f, "credential {id} is frozen"),
+            Self::Address { network, address } => {
+                write!(f, "address {address} on {network} is frozen")
+            }
+            Self::Rule { rule } => write!(f, "rule {rule} is frozen"),
+            Self::LowerLimit { limit, max } => write!(f, "limit {limit} is lowered to {max}"),
+        }
+    }
 }
 
 /// One security officer stops something at once. Nodes may freeze payment services by themselves, and nobody else.

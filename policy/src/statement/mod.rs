@@ -13,6 +13,7 @@ mod ledger;
 mod observation;
 mod request;
 mod session;
+mod signer_key;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -31,11 +32,12 @@ pub use request::{
     TransactionHex,
 };
 pub use session::{Authorization, Confirm, Receipt, SessionTerms};
-pub use succession::{BundleAck, Veto};
+pub use signer_key::SignerKey;
+pub use succession::{AckStage, BundleAck, Veto};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Role;
 use crate::canonical::{self, CanonicalError};
@@ -264,6 +266,7 @@ pub struct Verified<B> {
     envelope: Envelope,
     digest: Hash,
     signers: BTreeSet<MemberId>,
+    keys: BTreeMap<MemberId, SignerKey>,
 }
 
 impl<B: Body> Verified<B> {
@@ -295,6 +298,11 @@ impl<B: Body> Verified<B> {
     /// The members whose signatures were verified (one, unless the kind is signed by a quorum).
     pub fn signers(&self) -> &BTreeSet<MemberId> {
         &self.signers
+    }
+
+    /// The key or credential that verified a signer's signature.
+    pub fn key_of(&self, member: &MemberId) -> Option<&SignerKey> {
+        self.keys.get(member)
     }
 
     /// Requires that `now` lies between issue and expiry, allowing clocks to differ by `skew_seconds`.

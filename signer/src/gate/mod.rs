@@ -16,4 +16,4 @@ mod spend;
 pub use admission::{Admitted, admit};
 pub use receipts::{AgreedReceipts, agree, check_confirm, receipts_hash};
 pub use released::{Released, TestSpend};
-pub use spend::{Present, ReservedSpend, reserve, store_fault};
+pub use spend::{ReservedSpend, reserve, store_fault};

@@ -2,7 +2,7 @@
 
 use countersign_policy::limits::LimitHit;
 use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Statement, Verified};
-use countersign_policy::{Envelope, Hash, IdentityKey, MemberId, Timestamp};
+use countersign_policy::{Envelope, Hash, IdentityKey, MemberId, Reason, Timestamp};
 use rand_core::OsRng;
 
 use super::admission::Admitted;
@@ -18,15 +18,6 @@ pub struct ReservedSpend {
     admitted: Admitted,
     terms: SessionTerms,
     receipt: Envelope,
-}
-
-/// What this node goes by at the moment of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Present {
-    /// Digest of the active policy bundle.
-    pub bundle: Hash,
-    /// Hash over the freezes in force; [`Hash::ZERO`] while there is none.
-    pub freeze_head: Hash,
 }
 
 /// Appends the reservation to the ledger, and only then makes the receipt.
@@ -116,7 +107,7 @@ impl ReservedSpend {
         store: &Store,
         agreed: &AgreedReceipts,
         confirms: &[Verified<Confirm>],
-        present: Present,
+        active_bundle: Hash,
         now: Timestamp,
     ) -> Result<Released, Problem> {
         let refuse = |code: ProblemCode, detail: String| Err(code.problem(detail));
@@ -133,19 +124,10 @@ impl ReservedSpend {
                 );
             }
         }
-        if present.bundle != self.terms.bundle {
+        if active_bundle != self.terms.bundle {
             return refuse(
                 ProblemCode::Bundle,
-                format!(
-                    "the policy changed to {} since the reservation",
-                    present.bundle
-                ),
-            );
-        }
-        if present.freeze_head != self.terms.freeze_head {
-            return refuse(
-                ProblemCode::Policy,
-                "a freeze came or ended since the reservation".to_owned(),
+                format!("the policy changed to {active_bundle} since the reservation"),
             );
         }
         let authorization = self.admitted.authorization();
@@ -159,14 +141,26 @@ impl ReservedSpend {
         {
             return refuse(ProblemCode::Policy, error.to_string());
         }
+        self.require_unfrozen(store)?;
         match store.release(self.terms.session, now).await {
             Ok(_) => {}
             Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
             Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
         }
+        // A freeze that became durable before the release, or together with it, counts: no share leaves after it.
+        self.require_unfrozen(store)?;
         let key = self.admitted.key();
         let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
         Ok(Released::new(*self.preimage().digest(), execution))
+    }
+
+    /// No freeze that is durably in force now stands in the way.
+    fn require_unfrozen(&self, store: &Store) -> Result<(), Problem> {
+        let freezes = store.freezes().map_err(|e| store_fault(&e))?;
+        match self.admitted.frozen_by(&freezes).first() {
+            None => Ok(()),
+            Some(hit) => Err(ProblemCode::Frozen.problem(format!("frozen: {hit}"))),
+        }
     }
 
     /// Excludes a release for ever. Whether it came too late is in the answer.
@@ -234,5 +228,7 @@ fn refused_release(refusal: &ReleaseRefusal) -> Problem {
 }
 
 fn limit_hit(hit: &LimitHit) -> Problem {
-    ProblemCode::Policy.problem(hit.to_string())
+    let mut problem = ProblemCode::Policy.problem(hit.to_string());
+    problem.reasons.push(Reason::Limit(hit.clone()));
+    problem
 }

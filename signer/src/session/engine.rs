@@ -1,6 +1,7 @@
 //! The signer's side of a session: prepare and sign. How one ends otherwise is in `endings`.
 
 mod endings;
+mod frozen;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +9,17 @@ use std::time::Duration;
 
 use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
-use countersign_policy::{Hash, IdentityKey, KeyId, MemberId, Protocol, Signature};
+use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
 
+use super::clocks;
 use super::exchange::{self, Confirmed};
-use super::ledgers::{self, Introduced};
+use super::ledgers::Questions;
 use super::shares::ShareCache;
+use super::starts::{self, Registration};
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
-use crate::clock::now;
-use crate::gate::{self, Admitted, AgreedReceipts, Present, store_fault};
+use crate::clock::{ClockWatch, now};
+use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
 use crate::store::{Cause, NewRecord, Store};
@@ -39,8 +42,12 @@ pub struct EngineParts {
     pub store: Store,
     /// The other nodes.
     pub peers: PeerNetwork,
-    /// Those of them that this process may promise something with.
-    pub introduced: Introduced,
+    /// Those of them that know of this process's start.
+    pub registration: Arc<Registration>,
+    /// Those of them that are being asked to prove something.
+    pub questions: Questions,
+    /// Notices when the machine's clock is set.
+    pub watch: ClockWatch,
     /// Threads for cryptography.
     pub workers: Arc<Workers>,
     /// Presignatures in memory.
@@ -129,10 +136,18 @@ impl Engine {
         }
         let at = now();
         let bundle = self.parts.bundle.current();
-        let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
+        clocks::require_sound(&self.parts, at, bundle.skew_seconds())?;
+        let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
+        let admitted = gate::admit(&bundle, &self.parts.me, &call, &freezes, at)?;
         self.refuse_banned(&admitted)?;
         let terms = admitted.terms();
-        ledgers::require_introduced(&self.parts, terms.reservers()).await?;
+        let reservers: Vec<MemberId> = terms.reservers().cloned().collect();
+        starts::require_registered(&self.parts, admitted.key(), &reservers).await?;
+        self.parts
+            .store
+            .raise_time_floor(at)
+            .await
+            .map_err(|e| store_fault(&e))?;
         let signs = terms.participants.contains(&self.parts.me);
         if signs {
             // A share that is missing or does not open must show before anything is promised.
@@ -146,8 +161,10 @@ impl Engine {
         };
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
-        self.table
-            .insert(Arc::new(Session::new(spend, presignature)));
+        let session = Arc::new(Session::new(spend, presignature));
+        self.table.insert(Arc::clone(&session));
+        // A freeze that came since the admission did not find the session in the table.
+        self.abort_if_frozen(&session).await?;
         Ok(Prepared { receipt })
     }
 
@@ -206,12 +223,9 @@ impl Engine {
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
-        let present = Present {
-            bundle: self.parts.bundle.current().digest(),
-            freeze_head: Hash::ZERO,
-        };
+        let active = self.parts.bundle.current().digest();
         let released = spend
-            .release(&self.parts.store, &agreed, &confirms, present, now())
+            .release(&self.parts.store, &agreed, &confirms, active, now())
             .await?;
         let (done, result) = tokio::sync::oneshot::channel();
         let mut link = link;

@@ -69,6 +69,26 @@ pub(super) enum Write {
         digest: Hash,
         envelope: Vec<u8>,
     },
+    Statement {
+        position: u64,
+        digest: Hash,
+        kind: &'static str,
+        bundle: Hash,
+        entry: u64,
+        envelope: Vec<u8>,
+    },
+    Start {
+        incarnation: u64,
+        nonce: Hash,
+    },
+    PeerStart {
+        member: MemberId,
+        incarnation: u64,
+        nonce: Hash,
+    },
+    TimeFloor {
+        at: Timestamp,
+    },
     Record {
         sequence: u64,
         at: Timestamp,
@@ -282,7 +302,53 @@ impl Write {
                 params![int(*oldest)],
             )
             .map(|_| ()),
-            _ => Err(StoreError::Internal("a ledger row among material")),
+            _ => self.execute_standing(db),
+        }
+    }
+
+    /// What came from others and what this node knows of starts and time.
+    fn execute_standing(&self, db: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Statement {
+                position,
+                digest,
+                kind,
+                bundle,
+                entry,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO statements (position, digest, kind, bundle, entry, envelope) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    int(*position),
+                    digest.as_bytes(),
+                    kind,
+                    bundle.as_bytes(),
+                    int(*entry),
+                    envelope
+                ],
+            ),
+            Self::Start { incarnation, nonce } => one(
+                db,
+                "INSERT INTO starts (incarnation, nonce) VALUES (?1, ?2)",
+                params![int(*incarnation), nonce.as_bytes()],
+            ),
+            Self::PeerStart {
+                member,
+                incarnation,
+                nonce,
+            } => one(
+                db,
+                "INSERT INTO peer_starts (member, incarnation, nonce) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (member) DO UPDATE SET incarnation = ?2, nonce = ?3",
+                params![member.as_str(), int(*incarnation), nonce.as_bytes()],
+            ),
+            Self::TimeFloor { at } => one(
+                db,
+                "INSERT INTO time_floor (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = ?1",
+                params![at.as_millis()],
+            ),
+            _ => Err(StoreError::Internal("a row that nobody writes")),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Which limits count, and what chain observers said of what they count.
 
-use std::collections::BTreeMap;
-
+use countersign_policy::Timestamp;
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::limits::Evidence;
 use countersign_policy::statement::{LedgerEvent, Observation, Verified};
-use countersign_policy::{Amount, LimitId, Timestamp};
 
 use super::rules::Rules;
 use super::{Fallible, LedgerPosition};
@@ -32,18 +30,6 @@ impl Store {
         let rules = Rules::of(bundle.content());
         self.lazily(move |state, _| {
             state.index.spends.set_rules(rules);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Caps that freezes lowered below what the bundle says; replaces what was said before.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn lower_limits(&self, lowered: BTreeMap<LimitId, Amount>) -> Result<(), StoreError> {
-        self.lazily(move |state, _| {
-            state.index.spends.set_lowered(lowered);
             Ok(())
         })
         .await

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use countersign_policy::limits::LimitHit;
 use countersign_policy::statement::{LedgerEvent, Reservation};
-use countersign_policy::{ExternalId, Hash, MemberId, Timestamp};
+use countersign_policy::{ExternalId, FreezeSet, Hash, MemberId, Timestamp};
 
 use super::rules::TooFew;
 use super::spends::Spends;
@@ -137,11 +137,11 @@ impl Index {
         &self,
         r: &Reservation,
         witnesses: &[MemberId],
-        now: Timestamp,
+        (freezes, now): (&FreezeSet, Timestamp),
     ) -> Result<(), NoReserve> {
         self.check_names(r)?;
         self.check_request(r)?;
-        self.check_limits(r, witnesses, now)
+        self.check_limits(r, witnesses, (freezes, now))
     }
 
     /// Its single-use names are free, and it was neither stopped nor aborted.
@@ -200,7 +200,7 @@ impl Index {
         &self,
         r: &Reservation,
         witnesses: &[MemberId],
-        now: Timestamp,
+        (freezes, now): (&FreezeSet, Timestamp),
     ) -> Result<(), NoReserve> {
         if !self.spends.has_rules() {
             return Err(NoReserve::NoRules);
@@ -212,14 +212,18 @@ impl Index {
         if let Some(too_few) = self.spends.too_few(r, &reservers) {
             return Err(NoReserve::TooFew(too_few));
         }
-        match self.spends.hits(r, now).into_iter().next() {
+        match self.spends.hits(r, freezes, now).into_iter().next() {
             Some(hit) => Err(NoReserve::Limit(hit)),
             None => Ok(()),
         }
     }
 
     /// Whether this node may send its share, over the union of its own ledger and all that it has of its peers'.
-    pub fn check_release(&self, id: &Hash, now: Timestamp) -> Result<(), NoRelease> {
+    pub fn check_release(
+        &self,
+        id: &Hash,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
         let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
         match session.state {
             SessionState::Reserved => {}
@@ -249,7 +253,7 @@ impl Index {
         }
         // Reserved first and read now: of all sessions that share a limit, the one whose receipts were complete last sees
         // every other one here (DESIGN section 5).
-        let hits = self.spends.session_hits(id, now);
+        let hits = self.spends.session_hits(id, freezes, now);
         match hits.ok_or(NoRelease::Unknown)?.into_iter().next() {
             Some(hit) => Err(NoRelease::Limit(hit)),
             None => Ok(()),
@@ -480,7 +484,9 @@ mod tests {
         for attempt in 1..=u32::from(MAX_ATTEMPTS) {
             let reservation = reservation("a", attempt);
             let session = reservation.session;
-            index.check_reserve(&reservation, &[], at(0)).unwrap();
+            index
+                .check_reserve(&reservation, &[], (&FreezeSet::default(), at(0)))
+                .unwrap();
             let aborted = LedgerEvent::Aborted {
                 session,
                 reason: String::new(),
@@ -491,11 +497,11 @@ mod tests {
             }
         }
         let more = reservation("a", u32::from(MAX_ATTEMPTS) + 1);
-        let refused = index.check_reserve(&more, &[], at(0));
+        let refused = index.check_reserve(&more, &[], (&FreezeSet::default(), at(0)));
         assert_eq!(refused, Err(NoReserve::TooManyAttempts));
         // Another request is another budget.
         index
-            .check_reserve(&reservation("b", 1), &[], at(0))
+            .check_reserve(&reservation("b", 1), &[], (&FreezeSet::default(), at(0)))
             .unwrap();
     }
 }

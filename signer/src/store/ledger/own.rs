@@ -208,7 +208,10 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, ReserveRefusal>> {
-        if let Err(refusal) = self.index.check_reserve(&reservation, witnesses, now) {
+        if let Err(refusal) =
+            self.index
+                .check_reserve(&reservation, witnesses, (&self.freezes, now))
+        {
             return Ok(Err(self.reserve_refusal(refusal, &reservation.session)));
         }
         let event = LedgerEvent::Reserved(Box::new(reservation));
@@ -221,7 +224,7 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, ReleaseRefusal>> {
-        if let Err(refusal) = self.index.check_release(&session, now) {
+        if let Err(refusal) = self.index.check_release(&session, (&self.freezes, now)) {
             return Ok(Err(self.release_refusal(refusal, &session)));
         }
         self.append(LedgerEvent::Released { session }, now, writes)

@@ -7,11 +7,13 @@
 //! Peers may lie. What an entry says of a transaction is a version of its own, named by everything in it that matters for
 //! counting or for returning, so that a lie is counted besides the truth and never in its place.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use countersign_policy::limits::{Evidence, LimitHit, Spend, Subject, evidence};
 use countersign_policy::statement::{Observation, Reservation};
-use countersign_policy::{Address, Amount, Hash, Lifetime, LimitId, MemberId, Network, Timestamp};
+use countersign_policy::{
+    Address, FreezeSet, Hash, Lifetime, LimitId, MemberId, Network, Timestamp,
+};
 
 use super::rules::{Rules, TooFew};
 
@@ -26,8 +28,6 @@ const ME: Name = 0;
 /// All spends that a limit may still count, and the book that counts them.
 pub(in crate::store) struct Spends {
     rules: Option<Rules>,
-    /// Caps that freezes lowered.
-    lowered: BTreeMap<LimitId, Amount>,
     names: HashMap<MemberId, Name>,
     versions: HashMap<Hash, Version>,
     /// Versions by what all versions of a payment share.
@@ -83,7 +83,6 @@ impl Spends {
     pub fn new(me: MemberId) -> Self {
         Self {
             rules: None,
-            lowered: BTreeMap::new(),
             names: HashMap::from([(me, ME)]),
             versions: HashMap::new(),
             payments: HashMap::new(),
@@ -118,32 +117,38 @@ impl Spends {
         }
     }
 
-    /// Caps that are lower than the bundle says, until this is said again.
-    pub fn set_lowered(&mut self, lowered: BTreeMap<LimitId, Amount>) {
-        self.lowered = lowered;
-    }
-
     /// Whether the limits are known; nothing is reserved before.
     pub fn has_rules(&self) -> bool {
         self.rules.is_some()
     }
 
     /// The limits that a reservation would pass.
-    pub fn hits(&self, reservation: &Reservation, now: Timestamp) -> Vec<LimitHit> {
+    pub fn hits(
+        &self,
+        reservation: &Reservation,
+        freezes: &FreezeSet,
+        now: Timestamp,
+    ) -> Vec<LimitHit> {
         let (_, spend) = version_of(reservation, now);
-        self.hits_of(&spend, now)
+        self.hits_of(&spend, freezes, now)
     }
 
     /// The limits that this node's reservation for a session passes, over everything that is known. `None` when the node
     /// remembers no such spend.
-    pub fn session_hits(&self, session: &Hash, now: Timestamp) -> Option<Vec<LimitHit>> {
+    pub fn session_hits(
+        &self,
+        session: &Hash,
+        freezes: &FreezeSet,
+        now: Timestamp,
+    ) -> Option<Vec<LimitHit>> {
         let own = self.sessions.get(session)?.own?;
         let version = self.versions.get(&own)?;
-        Some(self.hits_of(&version.spend, now))
+        Some(self.hits_of(&version.spend, freezes, now))
     }
 
-    fn hits_of(&self, spend: &Spend, now: Timestamp) -> Vec<LimitHit> {
-        let lower = |limit: &LimitId| self.lowered.get(limit).copied();
+    fn hits_of(&self, spend: &Spend, freezes: &FreezeSet, now: Timestamp) -> Vec<LimitHit> {
+        // A freeze may have lowered a cap.
+        let lower = |limit: &LimitId| freezes.lower(limit);
         let rules = self.rules.as_ref();
         rules.map_or_else(Vec::new, |rules| rules.book.hits(spend, now, &lower))
     }
