@@ -16,6 +16,7 @@ use crate::api::{Server, ServerError, router};
 use crate::config::{ConfigError, CoordinatorConfig};
 use crate::core::{Core, random_hex};
 use crate::db::{Datastore, DbError, Lease};
+use crate::freezes;
 use crate::nodes::{NodeApi, TlsNodes};
 use crate::orchestrate;
 
@@ -145,11 +146,14 @@ impl Coordinator {
             health: Default::default(),
             pools: Default::default(),
             works: Default::default(),
+            freezes: Default::default(),
             api_keys,
             timing: config.timing,
             limits: config.limits,
             stopping: AtomicBool::new(false),
         });
+        // Before anything is decided.
+        freezes::follow(&core).await?;
         let certificate = read(&config.tls_certificate_file)?;
         let key = read_secret_file(&config.tls_key_file)?;
         let key = String::from_utf8_lossy(&key).into_owned();

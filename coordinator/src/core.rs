@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::{LimitsConfig, TimingConfig};
 use crate::db::{AuditRecord, Datastore, Lease, StoredRequest};
+use crate::freezes::Freezes;
 use crate::nodes::{Health, NodeApi};
 use crate::orchestrate::PresignaturePools;
 
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) chain: tokio::sync::Mutex<BundleChain>,
     pub(crate) health: Health,
     pub(crate) pools: PresignaturePools,
+    pub(crate) freezes: Freezes,
     pub(crate) works: Works,
     pub(crate) api_keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>,
     pub(crate) timing: TimingConfig,

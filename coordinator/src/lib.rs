@@ -32,6 +32,8 @@ mod config;
 mod coordinator;
 mod core;
 mod db;
+mod freezes;
+mod judge;
 mod lifecycle;
 mod nodes;
 mod orchestrate;

@@ -1,10 +1,12 @@
 //! The life of a sign request: its states, what may follow what, and what a final state claims.
 //!
 //! ```text
-//! RECEIVED -> PENDING_APPROVAL -> AUTHORIZED -> SIGNING -> SIGNED
+//! RECEIVED -> PENDING_APPROVAL <-> AUTHORIZED -> SIGNING -> SIGNED
 //!     |              |                |            |
 //!     +-> BLOCKED    +----------------+------------+--> STOPPING -> BLOCKED, REJECTED, EXPIRED, CANCELLED, FAILED
 //! ```
+//!
+//! An authorized request waits for approvals again when a new bundle or a freeze took those that it had.
 //!
 //! A final state without a signature is a promise that nobody will ever see a signature of this request, so that it is
 //! safe to pay another way. It is made only after `n - t + 1 + f` nodes durably acknowledged the stop. The one exception is
@@ -14,8 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use countersign_policy::approvals::MissingApprovals;
 use countersign_policy::statement::{CancelReason, StopOutcome};
-use countersign_policy::{MemberId, Reason, Signature};
+use countersign_policy::{Hash, MemberId, Reason, Signature};
 use utoipa::ToSchema;
 
 /// Where a request stands, with the data of that state.
@@ -28,8 +31,8 @@ use utoipa::ToSchema;
 pub enum State {
     /// Stored; nothing was decided yet.
     Received,
-    /// Policy asks for approvals. No bundle of this version leads here.
-    PendingApproval,
+    /// Policy asks for approvals that are not there yet.
+    PendingApproval(Waiting),
     /// An authorization was stored, and may have been sent to its participants.
     Authorized {
         /// The attempt that the authorization belongs to.
@@ -59,6 +62,37 @@ pub enum State {
     Cancelled(Why),
     /// It broke.
     Failed(Why),
+}
+
+/// What a request waits for, as it was last decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// The bundle that it was decided under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Hash>,
+    /// The approvals that are missing, by group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingApprovals>,
+    /// Approvals that were given and count no more, by officer, with the reason: a new bundle, a freeze, their expiry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub void: BTreeMap<MemberId, String>,
+}
+
+impl Waiting {
+    /// For people.
+    fn line(&self) -> String {
+        let missing: Vec<String> = self
+            .missing
+            .iter()
+            .map(|m| format!("{} of {} of {}", m.have, m.needed, m.group))
+            .collect();
+        let mut line = format!("waits for approvals: {}", missing.join(", "));
+        for (member, why) in &self.void {
+            line.push_str(&format!("; the approval of {member} counts no more: {why}"));
+        }
+        line
+    }
 }
 
 /// What came out of a signature.
@@ -195,9 +229,11 @@ impl StateName {
         use StateName as S;
         match (self, next) {
             (S::Received, S::PendingApproval | S::Authorized | S::Blocked | S::Stopping) => true,
-            (S::PendingApproval, S::Authorized | S::Stopping) => true,
+            (S::PendingApproval, S::PendingApproval | S::Authorized | S::Stopping) => true,
             (S::Authorized, S::Authorized | S::Signing | S::Signed | S::Stopping) => true,
             (S::Signing, S::Authorized | S::Signed | S::Stopping) => true,
+            // Its approvals died; what was authorized before runs out, and nothing final is claimed.
+            (S::Authorized | S::Signing, S::PendingApproval) => true,
             // A new attempt while stopping is kept inside STOPPING; the goal may change when somebody cancels meanwhile.
             (S::Stopping, S::Stopping | S::Signed) => true,
             (S::Stopping, S::Blocked | S::Rejected | S::Expired | S::Cancelled | S::Failed) => true,
@@ -211,7 +247,7 @@ impl State {
     pub const fn name(&self) -> StateName {
         match self {
             Self::Received => StateName::Received,
-            Self::PendingApproval => StateName::PendingApproval,
+            Self::PendingApproval(_) => StateName::PendingApproval,
             Self::Authorized { .. } => StateName::Authorized,
             Self::Signing { .. } => StateName::Signing,
             Self::Signed(_) => StateName::Signed,
@@ -239,7 +275,7 @@ impl State {
             | Self::Cancelled(why)
             | Self::Failed(why) => Some(why),
             Self::Received
-            | Self::PendingApproval
+            | Self::PendingApproval(_)
             | Self::Authorized { .. }
             | Self::Signing { .. }
             | Self::Signed(_) => None,
@@ -250,7 +286,7 @@ impl State {
     pub fn describe(&self) -> String {
         match self {
             Self::Received => "stored".to_owned(),
-            Self::PendingApproval => "waits for approvals".to_owned(),
+            Self::PendingApproval(waiting) => waiting.line(),
             Self::Authorized { attempt } => format!("attempt {attempt}"),
             Self::Signing { attempt } => format!("attempt {attempt}"),
             Self::Signed(data) => {
@@ -418,9 +454,9 @@ mod tests {
         }
         insta::assert_snapshot!(table, @r"
         RECEIVED -> [PENDING_APPROVAL, AUTHORIZED, STOPPING, BLOCKED]
-        PENDING_APPROVAL -> [AUTHORIZED, STOPPING]
-        AUTHORIZED -> [AUTHORIZED, SIGNING, SIGNED, STOPPING]
-        SIGNING -> [AUTHORIZED, SIGNED, STOPPING]
+        PENDING_APPROVAL -> [PENDING_APPROVAL, AUTHORIZED, STOPPING]
+        AUTHORIZED -> [PENDING_APPROVAL, AUTHORIZED, SIGNING, SIGNED, STOPPING]
+        SIGNING -> [PENDING_APPROVAL, AUTHORIZED, SIGNED, STOPPING]
         SIGNED -> []
         STOPPING -> [SIGNED, STOPPING, BLOCKED, REJECTED, EXPIRED, CANCELLED, FAILED]
         BLOCKED -> []
@@ -454,6 +490,7 @@ mod tests {
     fn states_survive_json() {
         for state in [
             State::Received,
+            State::PendingApproval(Waiting::default()),
             State::Signing { attempt: 3 },
             State::Stopping {
                 goal: Goal::Expired,

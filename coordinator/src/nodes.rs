@@ -42,6 +42,19 @@ impl NodeError {
     }
 }
 
+/// What is given to a node as it was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// A freeze.
+    Freeze,
+    /// An unfreeze.
+    Unfreeze,
+    /// A veto of a bundle.
+    Veto,
+    /// What chain observers say became of a transaction.
+    Observation,
+}
+
 /// The API of the nodes. There is one implementation, over TLS; tests put faults in between.
 pub trait NodeApi: Send + Sync + 'static {
     /// Asks a node to check and reserve.
@@ -52,6 +65,21 @@ pub trait NodeApi: Send + Sync + 'static {
     fn stop(&self, node: &MemberId, call: wire::Stop) -> Answer<wire::Stopped>;
     /// Gives a node the next bundle.
     fn submit_bundle(&self, node: &MemberId, call: wire::SubmitBundle) -> Answer<wire::BundleAck>;
+    /// Makes a node follow a bundle that enough nodes stand behind.
+    fn activate_bundle(
+        &self,
+        node: &MemberId,
+        call: wire::ActivateBundle,
+    ) -> Answer<wire::BundleAck>;
+    /// Gives a node a statement that it has to know.
+    fn give(
+        &self,
+        node: &MemberId,
+        what: Given,
+        call: wire::GiveStatement,
+    ) -> Answer<wire::StatementTaken>;
+    /// The freezes in force on a node.
+    fn freezes(&self, node: &MemberId) -> Answer<wire::Freezes>;
     /// The chain a node follows.
     fn bundles(&self, node: &MemberId) -> Answer<wire::Bundles>;
     /// Gives a node a ceremony order.

@@ -219,6 +219,24 @@ impl Envelope {
         Ok(())
     }
 
+    /// The same statement with other signatures: one that came alone, or those of several members put together. Whether
+    /// they verify shows when it is opened.
+    ///
+    /// # Errors
+    /// None, or more than [`MAX_SIGNATURES`].
+    pub fn with_signatures(
+        &self,
+        signatures: Vec<EnvelopeSignature>,
+    ) -> Result<Self, EnvelopeError> {
+        if signatures.is_empty() || signatures.len() > MAX_SIGNATURES {
+            return Err(EnvelopeError::SignatureCount(signatures.len()));
+        }
+        Ok(Self {
+            signatures,
+            ..self.clone()
+        })
+    }
+
     /// The payload type, as claimed.
     pub fn payload_type(&self) -> &str {
         &self.payload_type

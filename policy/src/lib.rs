@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod access;
 mod address;
 mod amount;
 pub mod approvals;
@@ -64,13 +65,14 @@ mod id;
 pub mod limits;
 mod plain;
 mod protocol;
+pub mod rules;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 pub mod webauthn;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
+pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES, SignatureBytes, challenge,

@@ -9,6 +9,17 @@ use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature, T
 
 use crate::plain::plain;
 
+mod starts;
+mod stops;
+mod succession;
+
+pub use starts::{MAX_STARTS, RegisterStart, StartName, StartRegistered};
+pub use stops::{
+    ExchangeStatements, Freezes, GiveStatement, RefusedStatement, StatementTaken,
+    StatementsExchanged,
+};
+pub use succession::{ActivateBundle, BundleAck, Bundles, Candidate, SubmitBundle};
+
 /// Paths of the API. One place, so that client and server cannot differ.
 pub mod path {
     /// POST [`Prepare`](super::Prepare): check everything, reserve, answer with a receipt.
@@ -17,9 +28,21 @@ pub mod path {
     pub const SIGN: &str = "/v1/sign";
     /// POST [`Stop`](super::Stop): never sign this request.
     pub const STOP: &str = "/v1/stop";
-    /// POST [`SubmitBundle`](super::SubmitBundle): the next policy bundle, answered by
-    /// [`BundleAck`](super::BundleAck); repeating the active one is harmless. GET: the chain as [`Bundles`](super::Bundles).
+    /// POST [`SubmitBundle`](super::SubmitBundle): propose a successor of the active bundle, answered by
+    /// [`BundleAck`](super::BundleAck); repeating it, or the active one, is harmless. GET: the chain as [`Bundles`](super::Bundles).
     pub const BUNDLES: &str = "/v1/bundles";
+    /// POST [`ActivateBundle`](super::ActivateBundle): follow an acknowledged successor, answered by [`BundleAck`](super::BundleAck).
+    pub const ACTIVATE: &str = "/v1/bundles/activate";
+    /// POST [`GiveStatement`](super::GiveStatement) with a veto, answered by [`StatementTaken`](super::StatementTaken).
+    pub const VETO: &str = "/v1/veto";
+    /// POST [`GiveStatement`](super::GiveStatement) with a freeze, answered by [`StatementTaken`](super::StatementTaken).
+    pub const FREEZE: &str = "/v1/freeze";
+    /// POST [`GiveStatement`](super::GiveStatement) with an unfreeze, answered by [`StatementTaken`](super::StatementTaken).
+    pub const UNFREEZE: &str = "/v1/unfreeze";
+    /// POST [`GiveStatement`](super::GiveStatement) with an observation, answered by [`StatementTaken`](super::StatementTaken).
+    pub const OBSERVATIONS: &str = "/v1/observations";
+    /// GET [`Freezes`](super::Freezes): what stands still on this node.
+    pub const FREEZES: &str = "/v1/freezes";
     /// POST [`StartCeremony`](super::StartCeremony). GET `/v1/ceremonies/{digest}`: [`CeremonyStatus`](super::CeremonyStatus).
     pub const CEREMONIES: &str = "/v1/ceremonies";
     /// GET [`NodeStatus`](super::NodeStatus).
@@ -32,6 +55,11 @@ pub mod path {
     pub const PRESIGN: &str = "/peer/v1/presign";
     /// POST [`PushEntries`](super::PushEntries) from a peer (nodes only), answered by [`EntriesKnown`](super::EntriesKnown).
     pub const ENTRIES: &str = "/peer/v1/entries";
+    /// POST [`RegisterStart`](super::RegisterStart) from a peer (nodes only), answered by [`StartRegistered`](super::StartRegistered).
+    pub const START: &str = "/peer/v1/start";
+    /// POST [`ExchangeStatements`](super::ExchangeStatements) from a peer (nodes only), answered by
+    /// [`StatementsExchanged`](super::StatementsExchanged).
+    pub const STATEMENTS: &str = "/peer/v1/statements";
     /// POST: binary frames from a peer (nodes only).
     pub const FRAMES: &str = "/peer/v1/frames";
 }
@@ -80,7 +108,7 @@ pub struct Signed {
 pub struct Stop {
     /// The sign-request statement.
     pub request: Envelope,
-    /// The cancel statement.
+    /// The cancel statement, or an officer's approval statement with the verdict `reject`.
     pub cancel: Envelope,
 }
 
@@ -90,40 +118,6 @@ pub struct Stop {
 pub struct Stopped {
     /// A stop-ack statement.
     pub ack: Envelope,
-}
-
-/// The next bundle of the chain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitBundle {
-    /// The policy-bundle statement.
-    pub bundle: Envelope,
-    /// For each new key: the transcripts of all its nodes.
-    pub transcripts: Vec<Envelope>,
-}
-
-/// A node durably follows the bundle from now on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BundleAck {
-    /// The node.
-    pub node: MemberId,
-    /// Digest of the bundle.
-    pub bundle: Hash,
-    /// Its version.
-    pub version: u64,
-}
-
-/// The chain a node follows.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bundles {
-    /// Digest of the active bundle.
-    pub active: Hash,
-    /// Its version.
-    pub version: u64,
-    /// All bundles, oldest first.
-    pub chain: Vec<Envelope>,
 }
 
 /// Starts a key ceremony. Repeating it is harmless.
@@ -198,6 +192,12 @@ pub struct NodeStatus {
     pub keys: Vec<HeldKey>,
     /// Peers and when they last answered.
     pub peers: BTreeMap<MemberId, PeerState>,
+    /// The number of this start; peers refuse lower ones.
+    pub incarnation: u64,
+    /// Whether enough peers know of this start: before that the node promises nothing.
+    pub registered: bool,
+    /// The name of the set of freezes in force; [`Hash::ZERO`] for none.
+    pub freeze_head: Hash,
     /// Progress of background work, by name, for people.
     pub background: BTreeMap<String, String>,
 }
@@ -286,6 +286,8 @@ pub struct PushEntries {
     pub known: u64,
     /// The last entry of the sender's own ledger.
     pub head: u64,
+    /// The sender's incarnation. Lower than one that the recipient registered: an old copy, or a twin.
+    pub incarnation: u64,
 }
 
 /// How far the recipient knows the sender's ledger now.
@@ -362,6 +364,12 @@ pub enum ProblemCode {
     Transaction,
     /// Policy says no.
     Policy,
+    /// An approval does not count, or approvals are missing.
+    Approval,
+    /// A freeze stands in the way, or came meanwhile.
+    Frozen,
+    /// This node has not made its start known to enough peers, or a peer knows a later start of it.
+    Unregistered,
     /// The authorization does not fit the request, or was used before.
     Authorization,
     /// The external id was used for another payment.
@@ -391,7 +399,7 @@ pub enum ProblemCode {
 }
 
 impl ProblemCode {
-    const TABLE: [(ProblemCode, &'static str, u16, &'static str); 18] = [
+    const TABLE: [(ProblemCode, &'static str, u16, &'static str); 21] = [
         (
             Self::Malformed,
             "malformed",
@@ -417,6 +425,24 @@ impl ProblemCode {
             "the transaction is refused",
         ),
         (Self::Policy, "policy", 403, "policy says no"),
+        (
+            Self::Approval,
+            "approval",
+            409,
+            "an approval is missing or does not count",
+        ),
+        (
+            Self::Frozen,
+            "frozen",
+            409,
+            "a freeze came in between, or nodes hold different freezes",
+        ),
+        (
+            Self::Unregistered,
+            "unregistered",
+            503,
+            "the node's start is not known to enough peers",
+        ),
         (
             Self::Authorization,
             "authorization",

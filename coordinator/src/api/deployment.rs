@@ -8,7 +8,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
-use countersign_policy::bundle::{ActiveBundle, KeyState, Role, Wallet};
+use countersign_policy::access::Action;
+use countersign_policy::bundle::{ActiveBundle, ChainError, KeyState, Role, Wallet};
 use countersign_policy::statement::{CeremonyTranscript, KeyCeremony, Statement};
 use countersign_policy::{Address, DerivationPath, Hash, MemberId, Network, PublicKey};
 use countersign_signer::wire::{CeremonyStatus, StartCeremony, SubmitBundle};
@@ -16,13 +17,14 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
+use super::access::issuer_may;
 use super::body;
+use super::explain;
 use super::model::{
     AddressList, AddressView, BundleList, BundleReport, CeremonyNode, CeremonyReport, Health,
     KeyList, KeyView, NodeList, NodeReport, NodeView, WalletList, WalletView,
 };
 use super::problem::{ApiProblem, ApiProblemCode};
-use super::requests::explain;
 use super::token::Reader;
 use crate::core::Core;
 use crate::nodes::NodeError;
@@ -33,7 +35,11 @@ const MAX_ADDRESSES: u32 = 1000;
 
 /// All wallets with their own addresses.
 #[utoipa::path(get, path = "/v1/wallets", tag = "wallets", responses((status = 200, body = WalletList)))]
-pub(super) async fn wallets(State(core): State<Arc<Core>>, _reader: Reader) -> Response {
+pub(super) async fn wallets(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let bundle = core.bundle.current();
     let wallets = bundle
         .content()
@@ -41,7 +47,7 @@ pub(super) async fn wallets(State(core): State<Arc<Core>>, _reader: Reader) -> R
         .iter()
         .map(|w| wallet_view(&bundle, w))
         .collect();
-    Json(WalletList { wallets }).into_response()
+    Ok(Json(WalletList { wallets }).into_response())
 }
 
 /// One wallet.
@@ -49,9 +55,10 @@ pub(super) async fn wallets(State(core): State<Arc<Core>>, _reader: Reader) -> R
     responses((status = 200, body = WalletView), (status = 404, body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn wallet(
     State(core): State<Arc<Core>>,
-    _reader: Reader,
+    reader: Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let bundle = core.bundle.current();
     let wallet = find_wallet(&bundle, id)?;
     Ok(Json(wallet_view(&bundle, wallet)).into_response())
@@ -120,10 +127,11 @@ pub(super) struct AddressQuery {
     responses((status = 200, body = AddressList), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn addresses(
     State(core): State<Arc<Core>>,
-    _reader: Reader,
+    reader: Reader,
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<AddressQuery>, QueryRejection>,
 ) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let malformed = |what: String| ApiProblemCode::Malformed.problem(what);
     let bundle = core.bundle.current();
     let wallet = find_wallet(&bundle, id)?;
@@ -182,11 +190,15 @@ fn below(path: &DerivationPath, from: u32, count: u32) -> Result<Vec<DerivationP
 
 /// All keys.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = KeyList)))]
-pub(super) async fn keys(State(core): State<Arc<Core>>, _reader: Reader) -> Response {
-    Json(KeyList {
+pub(super) async fn keys(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
+    Ok(Json(KeyList {
         keys: core.bundle.current().content().keys.clone(),
     })
-    .into_response()
+    .into_response())
 }
 
 /// One key with the transcripts of its ceremony.
@@ -194,9 +206,10 @@ pub(super) async fn keys(State(core): State<Arc<Core>>, _reader: Reader) -> Resp
     responses((status = 200, body = KeyView), (status = 404, body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn key(
     State(core): State<Arc<Core>>,
-    _reader: Reader,
+    reader: Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let id = id.map(|Path(id)| id).unwrap_or_default();
     let bundle = core.bundle.current();
     let found = bundle.content().keys.iter().find(|k| k.id.as_str() == id);
@@ -220,8 +233,9 @@ pub(super) async fn key(
 #[utoipa::path(get, path = "/v1/bundles", tag = "bundles", responses((status = 200, body = BundleList)))]
 pub(super) async fn bundles(
     State(core): State<Arc<Core>>,
-    _reader: Reader,
+    reader: Reader,
 ) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadPolicy)?;
     let chain = core.chain.lock().await;
     let (active, version) = (chain.active().digest(), chain.active().content().version);
     let envelopes = chain
@@ -258,17 +272,19 @@ pub(super) async fn submit_bundle(
     let outcome = match orchestrate::submit_bundle(&core, &call).await {
         Ok(outcome) => outcome,
         Err(BundleError::Db(error)) => return Err(error.into()),
+        Err(error @ BundleError::Chain(ChainError::Author(_) | ChainError::Approver(_))) => {
+            let detail = explain(&error);
+            core.audit("bundle", subject, "", "forbidden", detail.clone())
+                .await;
+            return Err(ApiProblemCode::Forbidden.problem(detail));
+        }
         Err(error) => {
             core.audit("bundle", subject, "", "refused", explain(&error))
                 .await;
             return Err(ApiProblemCode::Bundle.problem(explain(&error)));
         }
     };
-    let result = if outcome.active {
-        "active"
-    } else {
-        "waits for nodes"
-    };
+    let result = if outcome.active { "active" } else { "waits" };
     core.audit(
         "bundle",
         subject,
@@ -279,7 +295,7 @@ pub(super) async fn submit_bundle(
     .await;
     let nodes = outcome.nodes.into_iter().map(|(node, answer)| {
         let report = match answer {
-            NodeAnswer::Follows => NodeReport {
+            NodeAnswer::Follows | NodeAnswer::Keeps => NodeReport {
                 ok: true,
                 error: None,
             },
@@ -294,6 +310,8 @@ pub(super) async fn submit_bundle(
         bundle: outcome.digest,
         version: outcome.version,
         active: outcome.active,
+        waits_for: outcome.waits_for.as_ref().map(ToString::to_string),
+        activates_at: outcome.activates_at,
         nodes: nodes.collect(),
     };
     let status = if report.active {
@@ -322,6 +340,15 @@ pub(super) async fn start_ceremony(
             return Err(ApiProblemCode::Statement.problem(explain(&error)));
         }
     };
+    let issuer = order.issuer();
+    issuer_may(
+        &core,
+        &bundle,
+        issuer,
+        Action::OrderCeremony,
+        subject.clone(),
+    )
+    .await?;
     let KeyCeremony { key, nodes, .. } = order.body();
     core.store.store_ceremony(key, &call.order).await?;
     core.audit(
@@ -345,9 +372,10 @@ pub(super) async fn start_ceremony(
     responses((status = 200, body = CeremonyReport), (status = 404, body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn ceremony(
     State(core): State<Arc<Core>>,
-    _reader: Reader,
+    reader: Reader,
     digest: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let unknown = || ApiProblemCode::NotFound.problem("no such ceremony was ordered here");
     let digest: Hash = digest
         .map_err(|_| unknown())?
@@ -397,7 +425,11 @@ async fn ask_nodes(
 
 /// Every node as it last answered.
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes", responses((status = 200, body = NodeList)))]
-pub(super) async fn nodes(State(core): State<Arc<Core>>, _reader: Reader) -> Response {
+pub(super) async fn nodes(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadDeployment)?;
     let bundle = core.bundle.current();
     let members = bundle
         .content()
@@ -415,10 +447,10 @@ pub(super) async fn nodes(State(core): State<Arc<Core>>, _reader: Reader) -> Res
             },
         )
     });
-    Json(NodeList {
+    Ok(Json(NodeList {
         nodes: nodes.collect(),
     })
-    .into_response()
+    .into_response())
 }
 
 /// Whether the process lives.

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::location;
 use super::model::RequestView;
 use super::problem::{ApiProblem, ApiProblemCode};
+use super::sight::Sight;
 use crate::db::{StoredAnswer, StoredRequest};
 
 /// The longest that a call waits for a final state, in seconds.
@@ -41,19 +42,20 @@ pub(super) fn preferred_wait(headers: &HeaderMap) -> Result<Option<u64>, ApiProb
     Ok(None)
 }
 
-/// The answer to a call whose request is not final.
+/// The answer to the call of an initiator whose request is not final.
 pub(super) fn accepted(request: &StoredRequest) -> StoredAnswer {
-    let body = serde_json::to_string(&RequestView::of(request)).unwrap_or_default();
+    let view = RequestView::of(request, Sight::NamesOnly);
+    let body = serde_json::to_string(&view).unwrap_or_default();
     (StatusCode::ACCEPTED.as_u16(), body)
 }
 
-pub(super) fn answer(request: &StoredRequest, waited: Option<u64>) -> Response {
+pub(super) fn answer(request: &StoredRequest, waited: Option<u64>, sight: Sight) -> Response {
     let status = if request.state.is_final() {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     };
-    let mut response = (status, axum::Json(RequestView::of(request))).into_response();
+    let mut response = (status, axum::Json(RequestView::of(request, sight))).into_response();
     if let Some(location) = location(request.id) {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -1,12 +1,18 @@
 //! The HTTPS API. docs/api.md describes it; `/openapi.json` is its OpenAPI 3.1 document.
 
+mod access;
+mod approvals;
 mod deployment;
 mod exchange;
 mod model;
+mod notices;
+mod policy;
 mod problem;
 mod requests;
 mod server;
+mod sight;
 mod token;
+mod views;
 
 pub use model::{
     AddressList, AddressView, AttemptView, BundleList, BundleReport, CeremonyNode, CeremonyReport,
@@ -17,6 +23,10 @@ pub use problem::{ApiProblem, ApiProblemCode};
 pub(crate) use server::Server;
 pub use server::ServerError;
 pub use token::{ApiSecret, MAX_TOKEN_SECONDS, verify_token};
+pub use views::{
+    ApprovalList, ApprovalView, FreezeList, FreezeView, NoticeReport, PolicyLog, PolicyLogEntry,
+    ProposalList, ProposalState, ProposalView, SignatureView, VetoView,
+};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +61,17 @@ const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
         requests::list,
         requests::cancel,
         requests::simulate,
+        approvals::approve,
+        approvals::approvals,
+        notices::freeze,
+        notices::freezes,
+        notices::unfreeze,
+        notices::observe,
+        policy::propose,
+        policy::proposals,
+        policy::sign,
+        policy::veto,
+        policy::log,
         deployment::wallets,
         deployment::wallet,
         deployment::addresses,
@@ -82,7 +103,24 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         )
         .route("/v1/sign-requests/{id}", get(requests::read))
         .route("/v1/sign-requests/{id}/cancel", post(requests::cancel))
-        .route("/v1/simulate", post(requests::simulate))
+        .route(
+            "/v1/sign-requests/{id}/approvals",
+            post(approvals::approve).get(approvals::approvals),
+        )
+        .route(access::SIMULATE, post(requests::simulate))
+        .route("/v1/freezes", post(notices::freeze).get(notices::freezes))
+        .route("/v1/unfreezes", post(notices::unfreeze))
+        .route("/v1/observations", post(notices::observe))
+        .route(
+            "/v1/policy/proposals",
+            post(policy::propose).get(policy::proposals),
+        )
+        .route(
+            "/v1/policy/proposals/{digest}/signatures",
+            post(policy::sign),
+        )
+        .route("/v1/policy/proposals/{digest}/veto", post(policy::veto))
+        .route("/v1/policy/log", get(policy::log))
         .route("/v1/wallets", get(deployment::wallets))
         .route("/v1/wallets/{id}", get(deployment::wallet))
         .route("/v1/wallets/{id}/addresses", get(deployment::addresses))
@@ -105,6 +143,10 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             ApiProblemCode::MethodNotAllowed.problem("see /openapi.json for the path's methods")
         })
         .layer(DefaultBodyLimit::max(limit))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&core),
+            access::carriers,
+        ))
         .layer(middleware::from_fn(around))
         .with_state(core)
 }
@@ -143,6 +185,18 @@ fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, 
     serde_json::from_slice(&bytes).map_err(|e| {
         ApiProblemCode::Malformed.problem(format!("the body is not the expected JSON: {e}"))
     })
+}
+
+/// An error with what caused it.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Where a request is read.

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use countersign_policy::approvals::MissingApprovals;
 use countersign_policy::bundle::{KeyRecord, Wallet};
 use countersign_policy::statement::TransactionHex;
 use countersign_policy::{
-    Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, MemberId,
-    Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
+    Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, LimitId,
+    MemberId, Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
 };
 use countersign_signer::wire::{CeremonyStatus, NodeStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::sight::Sight;
 use crate::db::{Event, StoredAttempt, StoredRequest};
-use crate::lifecycle::{Goal, State, StateName, Why};
+use crate::lifecycle::{Goal, State, StateName, Waiting, Why};
 
 /// A sign request as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,9 +55,24 @@ pub struct RequestView {
     /// The signing digest.
     #[schema(value_type = String)]
     pub digest: SigningDigest,
-    /// What policy said when the request came.
+    /// What policy said when it was last asked before anything was authorized: the rules that decided, and why not.
     #[schema(value_type = Object)]
     pub decision: Decision,
+    /// The bundle under which it did.
+    #[schema(value_type = String)]
+    pub bundle: Hash,
+    /// In PENDING_APPROVAL: the approvals that are missing, by group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub missing: Vec<MissingApprovals>,
+    /// In PENDING_APPROVAL: approvals that were given and count no more, by officer, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub void_approvals: BTreeMap<MemberId, String>,
+    /// The limits that stood in the way. Officers, policy approvers and auditors find the numbers among the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub limits: Vec<LimitId>,
     /// The newest attempt; 0 when there was none.
     pub attempt: u32,
     /// The signature, once SIGNED.
@@ -148,6 +165,11 @@ pub struct Simulation {
     /// The bundle it was decided under.
     #[schema(value_type = String)]
     pub bundle: Hash,
+    /// The limits that count it. Whether one would be passed is known to the nodes alone, who keep the ledgers: they say so
+    /// when they are asked to sign. Only limits per transaction are in the decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub limits: Vec<LimitId>,
 }
 
 /// A wallet with its own addresses.
@@ -241,6 +263,13 @@ pub struct BundleReport {
     pub version: u64,
     /// Whether enough nodes follow it, so that this coordinator does.
     pub active: bool,
+    /// What it waits for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// When its delay is over, once that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub activates_at: Option<Timestamp>,
     /// What each node said.
     #[schema(value_type = BTreeMap<String, NodeReport>)]
     pub nodes: BTreeMap<MemberId, NodeReport>,
@@ -315,8 +344,20 @@ pub struct Health {
 
 impl RequestView {
     /// The request without its history.
-    pub fn of(request: &StoredRequest) -> Self {
+    pub(crate) fn of(request: &StoredRequest, sight: Sight) -> Self {
         let facts = &request.facts;
+        let (decision, mut limits) = sight.decision(&facts.decision);
+        let reason = request.state.why().map(|why| {
+            let (why, hit) = sight.why(why);
+            limits.extend(hit);
+            why
+        });
+        limits.sort();
+        limits.dedup();
+        let waiting = match &request.state {
+            State::PendingApproval(waiting) => waiting.clone(),
+            _ => Waiting::default(),
+        };
         let signed = match &request.state {
             State::Signed(data) => Some(data.clone()),
             _ => None,
@@ -338,7 +379,11 @@ impl RequestView {
             intent: facts.intent.clone(),
             unsigned: facts.unsigned.clone(),
             digest: facts.digest,
-            decision: facts.decision.clone(),
+            decision,
+            bundle: facts.bundle,
+            missing: waiting.missing,
+            void_approvals: waiting.void,
+            limits,
             attempt: request.attempt,
             signature: signed.as_ref().map(|d| d.signature),
             tx_id: signed.as_ref().map(|d| d.tx_id.clone()),
@@ -348,7 +393,7 @@ impl RequestView {
                 .unwrap_or_default(),
             signed: signed.map(|d| d.signed),
             stopping_towards,
-            reason: request.state.why().cloned(),
+            reason,
             created_at: request.created_at,
             updated_at: request.updated_at,
             expires_at: request.expires_at,
@@ -358,7 +403,7 @@ impl RequestView {
     }
 
     /// The same with its history.
-    pub fn with_history(self, events: Vec<Event>, attempts: &[StoredAttempt]) -> Self {
+    pub(crate) fn with_history(self, events: Vec<Event>, attempts: &[StoredAttempt]) -> Self {
         let event = |e: Event| EventView {
             at: e.at,
             state: e.state,

@@ -70,6 +70,8 @@ pub enum ApiProblemCode {
     Statement,
     /// The transaction is refused.
     Transaction,
+    /// An approval does not count.
+    Approval,
     /// The coordinator has a fault.
     Internal,
     /// Too much at once.
@@ -80,7 +82,7 @@ pub enum ApiProblemCode {
 
 impl ApiProblemCode {
     /// All problems: code, status, title.
-    pub const TABLE: [(ApiProblemCode, &'static str, u16, &'static str); 17] = [
+    pub const TABLE: [(ApiProblemCode, &'static str, u16, &'static str); 18] = [
         (
             Self::Malformed,
             "malformed",
@@ -149,6 +151,12 @@ impl ApiProblemCode {
             "transaction",
             422,
             "the transaction is refused",
+        ),
+        (
+            Self::Approval,
+            "approval",
+            422,
+            "the approval does not count",
         ),
         (
             Self::Internal,

@@ -7,23 +7,28 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use countersign_policy::access::Action;
 use countersign_policy::bundle::Role;
 use countersign_policy::statement::{Cancel, CancelReason, SignRequest, Verified};
-use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Timestamp, decide};
+use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Timestamp};
 use http::HeaderMap;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::access::issuer_may;
 use super::body;
 use super::exchange::{accepted, answer, applied, idempotency_key, preferred_wait, replay};
+use super::explain;
 use super::model::{RequestList, RequestView, Simulation};
 use super::problem::{ApiProblem, ApiProblemCode};
+use super::sight::Sight;
 use super::token::Reader;
 use crate::core::{Core, now};
 use crate::db::{
     Created, Decided, Filter, IdempotencyKey, NewRequest, NoCursor, PageCursor, RequestFacts,
     StoredRequest,
 };
+use crate::judge as opinions;
 use crate::lifecycle::{Goal, StateName, Why};
 use crate::orchestrate::{self, Judged};
 
@@ -104,7 +109,7 @@ pub(super) async fn create(
         }
     };
     let Some(wait) = wait else {
-        return Ok(answer(&request, None));
+        return Ok(answer(&request, None, Sight::NamesOnly));
     };
     let request = final_or_late(&core, request, Duration::from_secs(wait)).await?;
     if !request.state.is_final() {
@@ -112,7 +117,7 @@ pub(super) async fn create(
             .store_answer(&initiator, &idempotency, &accepted(&request))
             .await?;
     }
-    Ok(answer(&request, Some(wait)))
+    Ok(answer(&request, Some(wait), Sight::NamesOnly))
 }
 
 /// What follows from the decision; an allowed request is authorized in the same breath.
@@ -121,12 +126,16 @@ async fn decision(
     judged: &Judged,
     envelope: &Envelope,
 ) -> Result<(Decided, Option<crate::orchestrate::Session>), ApiProblem> {
-    match judged.decision.outcome {
+    let decision = &judged.opinion.decision;
+    match decision.outcome {
         Outcome::Blocked => {
-            let why = Why::policy(judged.decision.reasons.clone(), "policy");
+            let why = Why::policy(decision.reasons.clone(), "policy");
             return Ok((Decided::Blocked(why), None));
         }
-        Outcome::NeedsApprovals => return Ok((Decided::PendingApproval, None)),
+        Outcome::NeedsApprovals => {
+            let waiting = judged.opinion.waiting(&judged.bundle);
+            return Ok((Decided::PendingApproval(waiting), None));
+        }
         Outcome::Allow => {}
     }
     if core.works.len() >= core.limits.max_running {
@@ -160,14 +169,17 @@ async fn judge(core: &Core, envelope: &Envelope) -> Result<Judged, ApiProblem> {
             return Err(ApiProblemCode::Statement.problem(explain(&error)));
         }
     };
+    let subject = verified.digest().to_hex();
+    let issuer = verified.issuer();
+    issuer_may(core, &bundle, issuer, Action::RequestSignature, subject).await?;
     match Facts::establish(&bundle, verified.body()) {
         Ok(facts) => {
-            let decision = decide(&bundle, &verified, &facts, now());
+            let opinion = opinions::at_first(core, &bundle, &verified, &facts);
             Ok(Judged {
                 bundle,
                 verified,
                 facts,
-                decision,
+                opinion,
             })
         }
         Err(error) => {
@@ -196,23 +208,13 @@ fn facts_of(judged: &Judged) -> RequestFacts {
         path: judged.verified.body().path.clone(),
         unsigned: judged.verified.body().transaction.clone(),
         digest: transaction.digest(),
-        decision: judged.decision.clone(),
+        decision: judged.opinion.decision.clone(),
         bundle: judged.bundle.digest(),
     }
 }
 
-pub(super) fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// Says what would be decided, without any effect. The body is that of a sign request.
+/// Says what would be decided, which approvals would be missing and which rules were looked at, without any effect. The body
+/// is that of a sign request.
 #[utoipa::path(post, path = "/v1/simulate", tag = "sign requests", request_body = Object,
     responses((status = 200, body = Simulation), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn simulate(
@@ -222,8 +224,10 @@ pub(super) async fn simulate(
     let envelope: Envelope = body(bytes)?;
     let judged = judge(&core, &envelope).await?;
     let facts = facts_of(&judged);
+    let limits = orchestrate::limits_of(&judged.bundle, &judged.verified, &judged.facts);
     let simulation = Simulation {
-        decision: facts.decision,
+        limits: limits.into_iter().collect(),
+        decision: Sight::NamesOnly.decision(&facts.decision).0,
         intent: facts.intent,
         from: facts.from,
         digest: facts.digest,
@@ -252,7 +256,7 @@ pub(super) async fn read(
     }
     let events = core.store.events(request.id).await?;
     let attempts = core.store.attempts(request.id).await?;
-    let view = RequestView::of(&request).with_history(events, &attempts);
+    let view = RequestView::of(&request, reader.sight()).with_history(events, &attempts);
     Ok(applied(axum::Json(view).into_response(), wait))
 }
 
@@ -320,7 +324,11 @@ pub(super) async fn list(
     }
     let page = core.store.list(&filter, cursor.as_ref(), limit).await?;
     let list = RequestList {
-        requests: page.requests.iter().map(RequestView::of).collect(),
+        requests: page
+            .requests
+            .iter()
+            .map(|request| RequestView::of(request, reader.sight()))
+            .collect(),
         next_cursor: page.next.map(|c| c.to_string()),
     };
     Ok(axum::Json(list).into_response())
@@ -354,6 +362,7 @@ pub(super) async fn cancel(
     }
     let request = find(&core, &id).await?;
     let who = cancel.issuer();
+    issuer_may(&core, &bundle, who, Action::CancelRequest, id.clone()).await?;
     let reason = cancel.body().reason;
     let may = match reason {
         CancelReason::Initiator => *who == request.initiator,
@@ -376,14 +385,7 @@ pub(super) async fn cancel(
             .problem("the request is signed: too late to cancel")
             .about(request.id));
     }
-    match core.works.get(&request.id) {
-        Some(work) => work.changed.notify_one(),
-        None => {
-            if let Some(claimed) = core.store.claim(&core.lease, request.id).await? {
-                orchestrate::start(&core, claimed, None, None);
-            }
-        }
-    }
+    orchestrate::nudge(&core, request.id).await?;
     let wait = preferred_wait(&headers)?;
     let request = final_or_late(
         &core,
@@ -391,24 +393,24 @@ pub(super) async fn cancel(
         Duration::from_secs(wait.unwrap_or_default()),
     )
     .await?;
-    Ok(answer(&request, wait))
+    Ok(answer(&request, wait, Sight::NamesOnly))
 }
 
-async fn find(core: &Core, id: &str) -> Result<StoredRequest, ApiProblem> {
+pub(super) async fn find(core: &Core, id: &str) -> Result<StoredRequest, ApiProblem> {
     let id: Hash = id.parse().map_err(|_| unknown())?;
     core.store.request(id).await?.ok_or_else(unknown)
 }
 
-fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, ApiProblem> {
+pub(super) fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, ApiProblem> {
     id.map(|Path(id)| id).map_err(|_| unknown())
 }
 
-fn unknown() -> ApiProblem {
+pub(super) fn unknown() -> ApiProblem {
     ApiProblemCode::NotFound.problem("there is no such sign request, or it is not yours")
 }
 
 /// Waits for the end of a request, here or (by looking) at another coordinator.
-async fn final_or_late(
+pub(super) async fn final_or_late(
     core: &Core,
     request: StoredRequest,
     wait: Duration,

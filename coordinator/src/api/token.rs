@@ -3,16 +3,20 @@
 use axum::extract::FromRequestParts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use countersign_policy::access::{Action, roles_may};
 use countersign_policy::bundle::{ActiveBundle, Role};
 use countersign_policy::{Hash, IdentityPublicKey, MemberId, Timestamp};
 use ed25519_dalek::{Signer as _, SigningKey};
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::access::refusal;
 use super::problem::{ApiProblem, ApiProblemCode};
+use super::sight::Sight;
 use crate::core::{Core, now, random_hex};
 
 /// The longest life of a token, in seconds.
@@ -85,27 +89,9 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Whether requests of `initiator` may be read: one's own, or all of them for whoever does not initiate.
-    pub(crate) fn may_read(&self, initiator: &MemberId) -> bool {
-        self.member == *initiator || self.reads_all()
-    }
-
-    /// Whether everybody's requests may be read.
-    pub(crate) fn reads_all(&self) -> bool {
-        self.roles
-            .iter()
-            .any(|role| !matches!(role, Role::PaymentService | Role::Node))
-    }
-}
-
-impl FromRequestParts<Arc<Core>> for Reader {
-    type Rejection = ApiProblem;
-
-    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiProblem> {
-        let header = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|v| v.to_str().ok());
+    /// Whose token comes with a call.
+    pub(super) fn of(headers: &HeaderMap, core: &Core) -> Result<Self, ApiProblem> {
+        let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
         let token = header
             .and_then(|h| h.strip_prefix("Bearer "))
             .unwrap_or_default();
@@ -117,6 +103,46 @@ impl FromRequestParts<Arc<Core>> for Reader {
             .map(|m| m.roles.clone())
             .unwrap_or_default();
         Ok(Self { member, roles })
+    }
+
+    /// Whether one of the member's roles may do it.
+    pub(crate) fn may(&self, action: Action) -> bool {
+        roles_may(&self.roles, action)
+    }
+
+    /// Requires it.
+    pub(crate) fn require(&self, action: Action) -> Result<(), ApiProblem> {
+        if self.may(action) {
+            return Ok(());
+        }
+        Err(ApiProblemCode::Forbidden.problem(refusal(&self.member, action)))
+    }
+
+    /// Whether requests of `initiator` may be read.
+    pub(crate) fn may_read(&self, initiator: &MemberId) -> bool {
+        self.reads_all() || (self.member == *initiator && self.may(Action::ReadOwnRequests))
+    }
+
+    /// Whether everybody's requests may be read.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.may(Action::ReadAllRequests)
+    }
+
+    /// How much of a decision is shown.
+    pub(crate) fn sight(&self) -> Sight {
+        if self.may(Action::ReadLimitNumbers) {
+            Sight::Numbers
+        } else {
+            Sight::NamesOnly
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Core>> for Reader {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiProblem> {
+        Self::of(&parts.headers, core)
     }
 }
 

@@ -139,7 +139,7 @@ async fn repeated_call(
 fn stored(new: &NewRequest<'_>, now: i64) -> StoredRequest {
     let (state, attempt) = match &new.decided {
         Decided::Blocked(why) => (State::Blocked(why.clone()), 0),
-        Decided::PendingApproval => (State::PendingApproval, 0),
+        Decided::PendingApproval(waiting) => (State::PendingApproval(waiting.clone()), 0),
         Decided::Received => (State::Received, 0),
         Decided::Authorized(attempt) => (
             State::Authorized {

@@ -1,6 +1,8 @@
 //! Policy bundles, ceremonies, and the records of operations that belong to no request. The records move into the
 //! transparency log when that arrives.
 
+use std::collections::BTreeMap;
+
 use countersign_policy::{Envelope, Hash, KeyId, Timestamp};
 
 use super::tx::{Value, to_json};
@@ -98,6 +100,26 @@ impl Datastore {
                 })
                 .collect()
         }))
+        .await
+    }
+
+    /// When each bundle was followed by a coordinator of this database, by digest; those that were not have no time.
+    pub(crate) async fn activation_times(
+        &self,
+    ) -> Result<BTreeMap<Hash, Option<Timestamp>>, DbError> {
+        self.run_read("activation_times", &(), |tx, &()| {
+            Box::pin(async move {
+                let rows = tx
+                    .query("SELECT digest, activated_at FROM bundles", &[])
+                    .await?;
+                rows.iter()
+                    .map(|row| {
+                        let at = row.opt_int("activated_at")?;
+                        Ok((row.parse("digest")?, at.map(Timestamp::from_millis)))
+                    })
+                    .collect()
+            })
+        })
         .await
     }
 

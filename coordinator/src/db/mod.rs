@@ -4,11 +4,14 @@
 //! closures have no effect besides the transaction, and await nothing else. SQLite: WAL, `synchronous=FULL`, one writer. PostgreSQL: REPEATABLE
 //! READ, which with the unique indexes and the revision check of every update is enough.
 
+mod approvals;
 mod create;
 mod deployment;
 mod error;
 mod leases;
 mod model;
+mod notices;
+mod proposals;
 mod requests;
 mod sqlite;
 mod stops;
@@ -16,6 +19,8 @@ mod stops;
 mod tests;
 mod tx;
 
+pub(crate) use approvals::NewApproval;
+pub use approvals::StoredApproval;
 pub use deployment::{AuditRecord, StoredBundle};
 pub use error::DbError;
 pub use leases::Lease;
@@ -24,6 +29,8 @@ pub use model::{
     Created, Decided, Event, Filter, IdempotencyKey, NewAttempt, NewRequest, NoCursor, Page,
     PageCursor, RequestFacts, StoredAnswer, StoredAttempt, StoredRequest,
 };
+pub use notices::{Notice, NoticeKind};
+pub use proposals::StoredProposal;
 pub use stops::StoredAck;
 pub use tx::Tx;
 
@@ -43,7 +50,7 @@ use sqlite::{Access, Connections};
 const MAX_TRIES: u32 = 10;
 const POOL_SIZE: u8 = 8;
 
-const SQLITE_MIGRATIONS: [(i64, &str, &str); 2] = [
+const SQLITE_MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "requests",
@@ -54,8 +61,13 @@ const SQLITE_MIGRATIONS: [(i64, &str, &str); 2] = [
         "deployment",
         include_str!("../../../migrations/sqlite/0002_deployment.sql"),
     ),
+    (
+        3,
+        "decisions",
+        include_str!("../../../migrations/sqlite/0003_decisions.sql"),
+    ),
 ];
-const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "requests",
@@ -65,6 +77,11 @@ const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
         2,
         "deployment",
         include_str!("../../../migrations/postgres/0002_deployment.sql"),
+    ),
+    (
+        3,
+        "decisions",
+        include_str!("../../../migrations/postgres/0003_decisions.sql"),
     ),
 ];
 

@@ -10,7 +10,7 @@ use countersign_policy::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::lifecycle::{State, StateName, Why};
+use crate::lifecycle::{State, StateName, Waiting, Why};
 
 /// What was decoded from the request's bytes, and what was decided about it when it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub enum Decided {
     /// Policy says no; final.
     Blocked(Why),
     /// Approvals are needed first.
-    PendingApproval,
+    PendingApproval(Waiting),
     /// Allowed, but it could not be authorized yet.
     Received,
     /// Allowed and authorized.
@@ -245,4 +245,6 @@ pub(crate) struct Change<'a> {
     pub(crate) receipts: Option<&'a [Envelope]>,
     /// How the present attempt ended.
     pub(crate) outcome: Option<&'a str>,
+    /// What was decided when the request was decided again.
+    pub(crate) facts: Option<&'a RequestFacts>,
 }

@@ -125,8 +125,7 @@ impl Datastore {
             &(lease, request, next, change),
             |tx, &(lease, request, next, change)| {
                 Box::pin(async move {
-                    let changed =
-                        change_state(tx, Some(lease), request, next, change.attempt).await?;
+                    let changed = change_state(tx, Some(lease), request, next, change).await?;
                     for event in change.passed {
                         insert_event(
                             tx,
@@ -239,7 +238,7 @@ pub(super) async fn change_state(
     lease: Option<&Lease>,
     request: &StoredRequest,
     next: &State,
-    attempt: Option<&NewAttempt>,
+    change: &Change<'_>,
 ) -> Result<StoredRequest, DbError> {
     let (from, to) = (request.state.name(), next.name());
     if !from.may_become(to) {
@@ -249,10 +248,12 @@ pub(super) async fn change_state(
         });
     }
     let now = tx.now().await?;
-    let attempt = attempt.map_or(request.attempt, |a| a.attempt);
+    let attempt = change.attempt.map_or(request.attempt, |a| a.attempt);
+    let facts = change.facts.map(to_json).transpose()?;
     let changed = tx
         .execute(
-            "UPDATE requests SET state = $3, state_data = $4, attempt = $5, revision = revision + 1, updated_at = $6 \
+            "UPDATE requests SET state = $3, state_data = $4, attempt = $5, revision = revision + 1, updated_at = $6, \
+               facts = COALESCE($8, facts) \
              WHERE id = $1 AND revision = $2 AND (CAST($7 AS TEXT) IS NULL OR claimed_by = $7)",
             &[
                 Value::Text(&request.id.to_hex()),
@@ -262,6 +263,7 @@ pub(super) async fn change_state(
                 Value::Int(i64::from(attempt)),
                 Value::Int(now),
                 Value::OptText(lease.map(Lease::instance)),
+                Value::OptText(facts.as_deref()),
             ],
         )
         .await?;
@@ -273,6 +275,10 @@ pub(super) async fn change_state(
         attempt,
         revision: request.revision.saturating_add(1),
         updated_at: Timestamp::from_millis(now),
+        facts: change
+            .facts
+            .cloned()
+            .unwrap_or_else(|| request.facts.clone()),
         ..request.clone()
     })
 }

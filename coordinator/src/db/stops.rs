@@ -7,7 +7,7 @@ use countersign_policy::{Envelope, Hash, MemberId};
 
 use super::requests::{change_state, insert_event, load};
 use super::tx::{Value, to_json};
-use super::{Datastore, DbError, StoredRequest};
+use super::{Change, Datastore, DbError, StoredRequest};
 use crate::lifecycle::State;
 
 /// A node's acknowledgement.
@@ -38,7 +38,7 @@ impl Datastore {
             let changed = if matches!(request.state, State::Stopping { .. }) {
                 request
             } else {
-                let changed = change_state(tx, None, &request, stopping, None).await?;
+                let changed = change_state(tx, None, &request, stopping, &Change::default()).await?;
                 let at = changed.updated_at.as_millis();
                 insert_event(tx, &id, at, stopping.name().as_str(), &stopping.describe()).await?;
                 changed

@@ -37,6 +37,26 @@ impl Health {
         bundle: Hash,
     ) -> Vec<MemberId> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.rank(nodes, avoid, bundle, turn)
+    }
+
+    /// The same without taking a turn: for whoever chooses more nodes for what [`Health::order`] began.
+    pub(crate) fn order_again(
+        &self,
+        nodes: &[MemberId],
+        avoid: &BTreeSet<MemberId>,
+        bundle: Hash,
+    ) -> Vec<MemberId> {
+        self.rank(nodes, avoid, bundle, self.turn.load(Ordering::Relaxed))
+    }
+
+    fn rank(
+        &self,
+        nodes: &[MemberId],
+        avoid: &BTreeSet<MemberId>,
+        bundle: Hash,
+        turn: usize,
+    ) -> Vec<MemberId> {
         let known = self.lock();
         let count = nodes.len().max(1);
         let mut ranked: Vec<_> = nodes

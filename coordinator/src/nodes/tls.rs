@@ -11,8 +11,11 @@ use countersign_signer::wire::{self, path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Answer, NodeApi, NodeError};
+use super::{Answer, Given, NodeApi, NodeError};
 use crate::config::TimingConfig;
+
+/// Until the signer names it.
+const OBSERVATIONS: &str = "/v1/observations";
 
 /// One client per node.
 #[derive(Debug)]
@@ -105,6 +108,33 @@ impl NodeApi for TlsNodes {
 
     fn submit_bundle(&self, node: &MemberId, call: wire::SubmitBundle) -> Answer<wire::BundleAck> {
         self.post(node, path::BUNDLES, call, self.call)
+    }
+
+    fn activate_bundle(
+        &self,
+        node: &MemberId,
+        call: wire::ActivateBundle,
+    ) -> Answer<wire::BundleAck> {
+        self.post(node, path::ACTIVATE, call, self.call)
+    }
+
+    fn give(
+        &self,
+        node: &MemberId,
+        what: Given,
+        call: wire::GiveStatement,
+    ) -> Answer<wire::StatementTaken> {
+        let path = match what {
+            Given::Freeze => path::FREEZE,
+            Given::Unfreeze => path::UNFREEZE,
+            Given::Veto => path::VETO,
+            Given::Observation => OBSERVATIONS,
+        };
+        self.post(node, path, call, self.call)
+    }
+
+    fn freezes(&self, node: &MemberId) -> Answer<wire::Freezes> {
+        self.get(node, path::FREEZES.to_owned())
     }
 
     fn bundles(&self, node: &MemberId) -> Answer<wire::Bundles> {

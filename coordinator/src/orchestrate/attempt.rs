@@ -21,6 +21,8 @@ use crate::nodes::NodeError;
 pub(crate) struct Session {
     pub(crate) authorization: Envelope,
     pub(crate) terms: SessionTerms,
+    /// Digests of the approvals that the authorization names, in its order.
+    pub(crate) approvals: Vec<Hash>,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -38,6 +40,7 @@ impl Session {
             request: body.request,
             digests: body.digests.clone(),
             bundle: body.bundle,
+            // The nodes say which freezes they hold; see `require_one_freeze_head`.
             freeze_head: Hash::ZERO,
             presignature: body.presignature,
             checkpoint: None,
@@ -48,6 +51,7 @@ impl Session {
         Self {
             authorization,
             terms,
+            approvals: body.approvals.clone(),
             expires_at,
         }
     }
@@ -89,30 +93,34 @@ pub(crate) struct Broken {
     pub(crate) presignature: bool,
 }
 
-/// Prepares at every participant at once, and verifies the receipts.
+/// Prepares at every participant and witness at once, and verifies the receipts. They come in the order of the session's
+/// reservers.
 pub(crate) async fn prepare(
     core: &Core,
     bundle: &ActiveBundle,
     session: &Session,
     request: &Envelope,
+    approvals: &[Envelope],
 ) -> Result<Vec<Envelope>, AttemptEnd> {
     let mut calls = JoinSet::new();
-    for node in &session.terms.participants {
+    for node in session.terms.reservers() {
         let call = Prepare {
             authorization: session.authorization.clone(),
             request: request.clone(),
-            approvals: Vec::new(),
+            approvals: approvals.to_vec(),
         };
         let (node, answer) = (node.clone(), core.nodes.prepare(node, call));
         calls.spawn(async move { (node, answer.await) });
     }
     let mut receipts = BTreeMap::new();
+    let mut heads = BTreeMap::new();
     let mut failures = BTreeMap::new();
     while let Some(answer) = calls.join_next().await {
         let Ok((node, answer)) = answer else { continue };
         match answer {
             Ok(prepared) => match check_receipt(bundle, session, &node, &prepared.receipt) {
-                Ok(()) => {
+                Ok(freeze_head) => {
+                    heads.insert(node.clone(), freeze_head);
                     receipts.insert(node, prepared.receipt);
                 }
                 Err(wrong) => {
@@ -129,15 +137,41 @@ pub(crate) async fn prepare(
             return Err(judge(core, session, "prepare", failures));
         }
     }
-    if receipts.len() < session.terms.participants.len() {
+    require_one_freeze_head(&heads).map_err(AttemptEnd::Broke)?;
+    let ordered: Vec<Envelope> = session
+        .terms
+        .reservers()
+        .filter_map(|node| receipts.remove(node))
+        .collect();
+    if ordered.len() < session.terms.reservers().count() {
         let why = Why::new("internal", "a call to a node was lost");
         return Err(AttemptEnd::Broke(Broken {
             why,
             ..Broken::default()
         }));
     }
-    // BTreeMap order is the participants' order.
-    Ok(receipts.into_values().collect())
+    Ok(ordered)
+}
+
+/// The nodes must hold the same freezes, whichever: one of them has not heard of the newest yet, and will soon.
+fn require_one_freeze_head(heads: &BTreeMap<MemberId, Hash>) -> Result<(), Broken> {
+    let distinct: BTreeSet<&Hash> = heads.values().collect();
+    if distinct.len() <= 1 {
+        return Ok(());
+    }
+    let mut why = Why::new(
+        "freezes-differ",
+        "the nodes do not hold the same freezes yet",
+    );
+    let texts = heads
+        .iter()
+        .map(|(node, head)| (node.clone(), format!("holds the freezes {head}")));
+    why.nodes.extend(texts);
+    Err(Broken {
+        why,
+        wait: true,
+        ..Broken::default()
+    })
 }
 
 fn check_receipt(
@@ -145,16 +179,21 @@ fn check_receipt(
     session: &Session,
     node: &MemberId,
     receipt: &Envelope,
-) -> Result<(), String> {
+) -> Result<Hash, String> {
     let opened = bundle.directory().open::<Receipt>(receipt);
     let opened = opened.map_err(|e| format!("its receipt is not acceptable: {e}"))?;
     if opened.issuer() != node {
         return Err(format!("its receipt is signed by {}", opened.issuer()));
     }
-    if opened.body().terms != session.terms {
+    let terms = &opened.body().terms;
+    let expected = SessionTerms {
+        freeze_head: terms.freeze_head,
+        ..session.terms.clone()
+    };
+    if *terms != expected {
         return Err("its receipt is for other terms than the authorization's".to_owned());
     }
-    Ok(())
+    Ok(terms.freeze_head)
 }
 
 /// Hands all receipts to every participant and takes the first signature that verifies.
@@ -353,15 +392,27 @@ fn weigh(
             broken.avoid.insert(node.clone());
             broken.wait = true;
         }
-        Some(ProblemCode::Authorization | ProblemCode::NotFound | ProblemCode::Policy) => {
+        Some(
+            ProblemCode::Authorization
+            | ProblemCode::NotFound
+            | ProblemCode::Policy
+            | ProblemCode::Approval
+            | ProblemCode::Frozen,
+        ) => {
             broken.wait = true;
         }
+        // It started a moment ago.
+        Some(ProblemCode::Unregistered) => {
+            broken.avoid.insert(node.clone());
+            broken.wait = true;
+        }
+        // Freezes may have differed.
+        Some(ProblemCode::Receipts) => broken.wait = true,
         // Somebody else was faster, or the node restarted.
         Some(ProblemCode::Presignature) => broken.presignature = true,
         // The session's failure, not this node's.
         Some(
-            ProblemCode::Receipts
-            | ProblemCode::Protocol
+            ProblemCode::Protocol
             | ProblemCode::Timeout
             | ProblemCode::Aborted
             | ProblemCode::Transaction

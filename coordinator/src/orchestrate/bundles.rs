@@ -1,16 +1,23 @@
-//! Successor bundles: verified here, given to every node, active when enough of them follow.
+//! Successor bundles: verified here, acknowledged by nodes, and followed when enough nodes follow them.
+//!
+//! The nodes decide among themselves when a successor counts ([`Succession`]); the coordinator carries what they say from
+//! one to the other, and follows what n - t + 1 + f of them follow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use countersign_policy::bundle::{ActiveBundle, BundleChain, ChainError, KeyState, Role};
+use countersign_policy::bundle::{
+    ActivationEvidence, ActiveBundle, BundleChain, ChainError, KeyState, Pending, PolicyBundle,
+    Role, Succession,
+};
 use countersign_policy::statement::CeremonyTranscript;
-use countersign_policy::{Envelope, Hash, MemberId};
-use countersign_signer::wire::{BundleAck, SubmitBundle};
+use countersign_policy::{Envelope, EnvelopeError, Hash, MemberId, Timestamp};
+use countersign_signer::wire::{ActivateBundle, BundleAck, SubmitBundle};
 use tokio::task::JoinSet;
 
+use super::proposals;
 use crate::core::{Core, now};
-use crate::db::{DbError, StoredBundle};
+use crate::db::{DbError, NoticeKind, StoredBundle};
 use crate::nodes::NodeError;
 
 /// What became of a submitted bundle.
@@ -19,6 +26,10 @@ pub(crate) struct BundleOutcome {
     pub(crate) digest: Hash,
     pub(crate) version: u64,
     pub(crate) active: bool,
+    /// What it waits for.
+    pub(crate) waits_for: Option<Pending>,
+    /// When its delay is over, once it runs.
+    pub(crate) activates_at: Option<Timestamp>,
     pub(crate) nodes: BTreeMap<MemberId, NodeAnswer>,
 }
 
@@ -27,6 +38,8 @@ pub(crate) struct BundleOutcome {
 pub(crate) enum NodeAnswer {
     /// It follows the bundle.
     Follows,
+    /// It keeps the bundle, and will follow it when enough nodes do.
+    Keeps,
     /// It does not.
     Error(NodeError),
 }
@@ -38,6 +51,14 @@ pub(crate) enum BundleError {
     Chain(#[from] ChainError),
     #[error("{0}")]
     Transcripts(String),
+    #[error("there is no proposal {0}")]
+    Unknown(Hash),
+    #[error("the statement is {found}, not the proposal {expected}")]
+    OtherStatement { expected: Hash, found: Hash },
+    #[error("{0} vetoed it")]
+    Vetoed(MemberId),
+    #[error("the signatures cannot be put together")]
+    Envelope(#[source] EnvelopeError),
     #[error("the database failed")]
     Db(#[from] DbError),
 }
@@ -52,42 +73,94 @@ pub(crate) async fn submit_bundle(
     let known = chain.links().iter().find(|link| link.digest() == digest);
     if let Some(link) = known.cloned() {
         drop(chain);
-        let nodes = offer(core, &link, call).await;
+        let (nodes, _) = offer(core, &link, call).await;
         return Ok(BundleOutcome {
             digest,
             version: link.content().version,
             active: true,
+            waits_for: None,
+            activates_at: None,
             nodes,
         });
     }
     let next = chain.verify_successor(&call.bundle, now())?;
     let active = chain.active().clone();
     drop(chain);
-    check_transcripts(&active, &next, &call.transcripts).map_err(BundleError::Transcripts)?;
-    let version = next.content().version;
+    check_transcripts(&active, next.content(), &call.transcripts)
+        .map_err(BundleError::Transcripts)?;
+    proposals::remember(core, call, &next).await?;
     core.store
         .store_bundle(&StoredBundle {
             digest,
-            version,
+            version: next.content().version,
             envelope: call.bundle.clone(),
             transcripts: call.transcripts.clone(),
             activated: false,
         })
         .await?;
-    let nodes = offer(core, &next, call).await;
-    let active = settle(core, &next, &nodes).await?;
+    drive(core, &next, call).await
+}
+
+/// Leads the nodes towards a verified successor as far as they go now: they acknowledge it, and when enough of them do and
+/// its delay is over, each is given what the others said and follows it.
+async fn drive(
+    core: &Core,
+    next: &ActiveBundle,
+    call: &SubmitBundle,
+) -> Result<BundleOutcome, BundleError> {
+    let digest = next.digest();
+    let (mut nodes, acks) = offer(core, next, call).await;
+    core.store.store_bundle_acks(digest, &acks).await?;
+    let succession = succession(core).await?;
+    let mut waits_for = None;
+    let activates_at = succession
+        .standing(&digest, now())
+        .and_then(|standing| standing.activates_at);
+    match succession.activatable(&digest, now()) {
+        Ok(proof) => make_follow(core, next, call, proof.evidence(), &mut nodes).await,
+        Err(pending) => waits_for = Some(pending),
+    }
+    let active = settle(core, next, &nodes).await?;
     Ok(BundleOutcome {
         digest,
-        version,
+        version: next.content().version,
         active,
+        waits_for: waits_for.filter(|_| !active),
+        activates_at: activates_at.filter(|_| !active),
         nodes,
     })
 }
 
+/// What is known about the successors of the active bundle, from the database.
+pub(crate) async fn succession(core: &Core) -> Result<Succession, DbError> {
+    let chain = core.chain.lock().await;
+    let active = chain.active().clone();
+    let version = active.content().version;
+    let mut succession = Succession::new(&active, None);
+    let at = now();
+    for stored in core.store.bundles_above(version).await? {
+        // What does not follow the active bundle lost against another one.
+        if succession.propose(&chain, &stored.envelope, at).is_err() {
+            continue;
+        }
+        for ack in core.store.bundle_acks(stored.digest).await? {
+            if let Err(error) = succession.take_ack(&ack, at) {
+                tracing::debug!(%error, "an acknowledgement does not count");
+            }
+        }
+    }
+    for veto in core.store.notices(NoticeKind::Veto).await? {
+        if let Err(error) = succession.take_veto(&veto.envelope, at) {
+            tracing::debug!(%error, "a veto does not count");
+        }
+    }
+    Ok(succession)
+}
+
 /// Every new key's transcript must be signed by all its nodes, and be the one that the bundle pins.
-fn check_transcripts(
+pub(super) fn check_transcripts(
     active: &ActiveBundle,
-    next: &ActiveBundle,
+    next: &PolicyBundle,
     transcripts: &[Envelope],
 ) -> Result<(), String> {
     let mut opened = Vec::new();
@@ -95,12 +168,7 @@ fn check_transcripts(
         let transcript = active.directory().open::<CeremonyTranscript>(envelope);
         opened.push(transcript.map_err(|e| format!("a transcript is not acceptable: {e}"))?);
     }
-    for key in next
-        .content()
-        .keys
-        .iter()
-        .filter(|k| active.key(&k.id).is_none())
-    {
+    for key in next.keys.iter().filter(|k| active.key(&k.id).is_none()) {
         let mut signed = BTreeSet::new();
         for transcript in opened.iter().filter(|t| t.body().order.key == key.id) {
             let hash = transcript
@@ -121,50 +189,96 @@ fn check_transcripts(
     Ok(())
 }
 
-/// Gives a bundle to every node member, with all those before it that the node lacks.
+/// Gives a bundle to every node member, with all those before it that the node lacks. Returns what each said, and their
+/// acknowledgements.
 async fn offer(
     core: &Core,
     bundle: &ActiveBundle,
     call: &SubmitBundle,
-) -> BTreeMap<MemberId, NodeAnswer> {
+) -> (BTreeMap<MemberId, NodeAnswer>, Vec<(MemberId, Envelope)>) {
     let mut calls = JoinSet::new();
-    for member in &bundle.content().members {
-        if !member.roles.contains(&Role::Node) {
-            continue;
-        }
-        let (node, answer) = (
-            member.id.clone(),
-            core.nodes.submit_bundle(&member.id, call.clone()),
-        );
+    for node in nodes_of(bundle) {
+        let answer = core.nodes.submit_bundle(&node, call.clone());
         calls.spawn(async move { (node, answer.await) });
     }
     let mut answers = BTreeMap::new();
+    let mut acks = Vec::new();
     while let Some(answer) = calls.join_next().await {
         let Ok((node, answer)) = answer else { continue };
-        let answer = match answer {
-            Ok(ack) => judge(bundle, &node, ack),
+        let said = match answer {
+            Ok(said) => Ok(said),
             Err(error) => match catch_up(core, &node, bundle, call).await {
-                Some(ack) => judge(bundle, &node, ack),
-                None => NodeAnswer::Error(error),
+                Some(said) => Ok(said),
+                None => Err(error),
             },
+        };
+        let answer = match said {
+            Ok(said) => {
+                acks.extend(said.ack.clone().map(|ack| (node.clone(), ack)));
+                judge(bundle, &node, &said)
+            }
+            Err(error) => NodeAnswer::Error(error),
         };
         answers.insert(node, answer);
     }
-    answers
+    (answers, acks)
 }
 
-fn judge(bundle: &ActiveBundle, node: &MemberId, ack: BundleAck) -> NodeAnswer {
-    if ack.bundle == bundle.digest() && ack.node == *node {
-        NodeAnswer::Follows
-    } else {
-        NodeAnswer::Error(NodeError::Protocol(format!(
-            "it follows bundle {} of version {}",
-            ack.bundle, ack.version
-        )))
+/// Gives every node that does not follow yet the proof that enough of them stand behind the bundle.
+async fn make_follow(
+    core: &Core,
+    next: &ActiveBundle,
+    call: &SubmitBundle,
+    evidence: &ActivationEvidence,
+    nodes: &mut BTreeMap<MemberId, NodeAnswer>,
+) {
+    let mut calls = JoinSet::new();
+    for (node, _) in nodes
+        .iter()
+        .filter(|(_, said)| !matches!(said, NodeAnswer::Follows))
+    {
+        let call = ActivateBundle {
+            bundle: call.bundle.clone(),
+            transcripts: call.transcripts.clone(),
+            acks: evidence.acks.clone(),
+        };
+        let (node, answer) = (node.clone(), core.nodes.activate_bundle(node, call));
+        calls.spawn(async move { (node, answer.await) });
+    }
+    while let Some(answer) = calls.join_next().await {
+        let Ok((node, answer)) = answer else { continue };
+        let answer = match answer {
+            Ok(said) => judge(next, &node, &said),
+            Err(error) => NodeAnswer::Error(error),
+        };
+        nodes.insert(node, answer);
     }
 }
 
-/// Gives a node that is behind the bundles it lacks, up to `bundle`. One that is ahead follows it if it stands in its chain.
+fn nodes_of(bundle: &ActiveBundle) -> Vec<MemberId> {
+    let members = bundle.content().members.iter();
+    members
+        .filter(|m| m.roles.contains(&Role::Node))
+        .map(|m| m.id.clone())
+        .collect()
+}
+
+fn judge(bundle: &ActiveBundle, node: &MemberId, said: &BundleAck) -> NodeAnswer {
+    if said.bundle != bundle.digest() || said.node != *node {
+        return NodeAnswer::Error(NodeError::Protocol(format!(
+            "it stands behind bundle {} of version {}",
+            said.bundle, said.version
+        )));
+    }
+    if said.active {
+        NodeAnswer::Follows
+    } else {
+        NodeAnswer::Keeps
+    }
+}
+
+/// Gives a node that is behind the bundles it lacks, up to the one before `bundle`, and then that one. A node that is ahead
+/// follows it if it stands in its chain.
 async fn catch_up(
     core: &Core,
     node: &MemberId,
@@ -180,20 +294,27 @@ async fn catch_up(
             node: status.node,
             bundle: bundle.digest(),
             version: target,
+            active: true,
+            ack: None,
         });
     }
-    let between = core.store.bundles_above(status.bundle_version).await.ok()?;
-    for stored in between
+    let stored = core.store.bundles_above(status.bundle_version).await.ok()?;
+    let mut said = None;
+    for stored in stored
         .into_iter()
-        .filter(|b| b.activated && b.version < target)
+        .filter(|b| b.activated && b.version <= target)
     {
-        let call = SubmitBundle {
+        let call = ActivateBundle {
+            acks: core.store.bundle_acks(stored.digest).await.ok()?,
             bundle: stored.envelope,
             transcripts: stored.transcripts,
         };
-        core.nodes.submit_bundle(node, call).await.ok()?;
+        said = Some(core.nodes.activate_bundle(node, call).await.ok()?);
     }
-    core.nodes.submit_bundle(node, last.clone()).await.ok()
+    match said.filter(|said| said.bundle == bundle.digest()) {
+        Some(said) => Some(said),
+        None => core.nodes.submit_bundle(node, last.clone()).await.ok(),
+    }
 }
 
 /// Activates a bundle when enough nodes follow it. False when they do not yet.
@@ -252,6 +373,9 @@ async fn activate(core: &Core, envelope: &Envelope) -> Result<(), BundleError> {
     let active = chain.append(envelope, now())?;
     tracing::info!(bundle = %active.digest(), version = active.content().version, "a new policy bundle is active");
     core.bundle.replace(active.clone());
+    drop(chain);
+    // Approvals name the bundle they were given under: what waits for people is decided again.
+    core.store.wake_pending().await?;
     Ok(())
 }
 
@@ -292,14 +416,7 @@ async fn follow_next(core: &Arc<Core>) -> Result<(), BundleError> {
         }
     }
     let bundle = core.bundle.current();
-    let nodes: Vec<MemberId> = bundle
-        .content()
-        .members
-        .iter()
-        .filter(|m| m.roles.contains(&Role::Node))
-        .map(|m| m.id.clone())
-        .collect();
-    for node in &nodes {
+    for node in &nodes_of(&bundle) {
         let (Some(status), _) = core.health.status(node) else {
             continue;
         };
@@ -325,8 +442,7 @@ async fn follow_next(core: &Arc<Core>) -> Result<(), BundleError> {
             .await
             .verify_successor(&call.bundle, now());
         if let Ok(next) = next {
-            let answers = offer(core, &next, &call).await;
-            settle(core, &next, &answers).await?;
+            drive(core, &next, &call).await?;
         }
     }
     Ok(())

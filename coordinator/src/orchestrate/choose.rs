@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use countersign_policy::bundle::KeyRecord;
-use countersign_policy::{DerivationPath, Hash, KeyId, MemberId, Protocol};
+use countersign_policy::bundle::{ActiveBundle, KeyRecord};
+use countersign_policy::limits::{LedgerGroup, Limit, LimitBook, Spend};
+use countersign_policy::statement::{SignRequest, Verified};
+use countersign_policy::{
+    DerivationPath, Facts, Hash, KeyId, LedgerGroupId, LimitId, MemberId, Protocol,
+};
 use countersign_signer::wire::Pools;
 use tokio::task::JoinSet;
 
-use crate::core::Core;
+use crate::core::{Core, now};
 
 /// How long what the nodes said about their pools is believed when nothing is left of it.
 const POOLS_AGE: Duration = Duration::from_millis(200);
@@ -21,6 +25,8 @@ const MAX_NAMED: usize = 65_536;
 pub(crate) struct Choice {
     /// In ascending order.
     pub(crate) participants: Vec<MemberId>,
+    /// Further nodes that reserve and confirm, in ascending order.
+    pub(crate) witnesses: Vec<MemberId>,
     pub(crate) presignature: Option<Hash>,
 }
 
@@ -33,6 +39,12 @@ pub(crate) enum NoChoice {
     NoPresignature,
     /// Nodes refuse to sign with each other.
     Banned,
+    /// Fewer nodes of a ledger group answer than must reserve.
+    TooFewWitnesses {
+        group: LedgerGroupId,
+        up: usize,
+        needed: usize,
+    },
 }
 
 impl std::fmt::Display for NoChoice {
@@ -45,18 +57,31 @@ impl std::fmt::Display for NoChoice {
                 f.write_str("no signer set has a presignature for this path yet")
             }
             Self::Banned => f.write_str("every signer set has a node that another one banned"),
+            Self::TooFewWitnesses { group, up, needed } => write!(
+                f,
+                "{up} nodes of ledger group {group} answer, {needed} must reserve for its limits"
+            ),
         }
     }
 }
 
-/// Chooses participants. Those in `avoid` come last; `among` restricts the choice.
+/// What a signature needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: &'a KeyRecord,
+    pub(crate) path: &'a DerivationPath,
+    /// The ledger groups of the limits that apply: of each, its quorum reserves, signing or not.
+    pub(crate) ledgers: &'a [LedgerGroup],
+}
+
+/// Chooses participants and witnesses. Those in `avoid` come last; `among` restricts who signs.
 pub(crate) async fn choose(
     core: &Core,
-    key: &KeyRecord,
-    path: &DerivationPath,
+    wanted: &Wanted<'_>,
     avoid: &BTreeSet<MemberId>,
     among: Option<&BTreeSet<MemberId>>,
 ) -> Result<Choice, NoChoice> {
+    let Wanted { key, path, ledgers } = *wanted;
     let needed = usize::from(key.threshold);
     let bundle = core.bundle.current().digest();
     let mut order = core.health.order(&key.nodes, avoid, bundle);
@@ -67,6 +92,8 @@ pub(crate) async fn choose(
     if up < needed {
         return Err(NoChoice::TooFewNodes { up, needed });
     }
+    // Before a presignature is taken for nothing.
+    witnesses(core, ledgers, &[], avoid)?;
     let mut refusal = NoChoice::Banned;
     for fresh in [false, true] {
         if fresh {
@@ -76,11 +103,82 @@ pub(crate) async fn choose(
             core.pools.refresh(core, key).await;
         }
         match pick(core, key, path, &order, needed) {
-            Ok(choice) => return Ok(choice),
+            Ok(choice) => {
+                let witnesses = witnesses(core, ledgers, &choice.participants, avoid)?;
+                return Ok(Choice {
+                    witnesses,
+                    ..choice
+                });
+            }
             Err(reason) => refusal = reason,
         }
     }
     Err(refusal)
+}
+
+/// The ledger groups of the limits that count this request.
+pub(crate) fn ledgers(
+    bundle: &ActiveBundle,
+    verified: &Verified<SignRequest>,
+    facts: &Facts,
+) -> Vec<LedgerGroup> {
+    let content = bundle.content();
+    if content.limits.is_empty() {
+        return Vec::new();
+    }
+    let limits = limits_of(bundle, verified, facts);
+    let groups = content.ledger_groups.iter().filter(|group| {
+        let of_group = |l: &&Limit| l.ledger_group == group.id && limits.contains(&l.id);
+        content.limits.iter().any(|l| of_group(&l))
+    });
+    groups.cloned().collect()
+}
+
+/// The limits that count this request.
+pub(crate) fn limits_of(
+    bundle: &ActiveBundle,
+    verified: &Verified<SignRequest>,
+    facts: &Facts,
+) -> BTreeSet<LimitId> {
+    let digests = [Hash::from_bytes(*facts.transaction().digest().as_bytes())];
+    let body = verified.body();
+    let spend = Spend::asked(facts, &body.wallet, verified.issuer(), &digests, now());
+    let book = LimitBook::of(bundle.content());
+    book.applies(&spend).cloned().collect()
+}
+
+/// Whom it takes besides the participants so that the quorum of every ledger group reserves. The best nodes come first, and
+/// one may stand for several groups.
+fn witnesses(
+    core: &Core,
+    ledgers: &[LedgerGroup],
+    participants: &[MemberId],
+    avoid: &BTreeSet<MemberId>,
+) -> Result<Vec<MemberId>, NoChoice> {
+    let bundle = core.bundle.current().digest();
+    let mut chosen: BTreeSet<MemberId> = BTreeSet::new();
+    for group in ledgers {
+        let needed = usize::from(group.quorum);
+        let reserves = |node: &&MemberId| participants.contains(node) || chosen.contains(*node);
+        let have = group.nodes.iter().filter(reserves).count();
+        let missing = needed.saturating_sub(have);
+        let more: Vec<MemberId> = core
+            .health
+            .order_again(&group.nodes, avoid, bundle)
+            .into_iter()
+            .filter(|node| !reserves(&node) && !core.health.is_down(node))
+            .take(missing)
+            .collect();
+        if more.len() < missing {
+            return Err(NoChoice::TooFewWitnesses {
+                group: group.id.clone(),
+                up: have.saturating_add(more.len()),
+                needed,
+            });
+        }
+        chosen.extend(more);
+    }
+    Ok(chosen.into_iter().collect())
 }
 
 fn pick(
@@ -107,6 +205,7 @@ fn pick(
         if key.protocol != Protocol::Cggmp24 {
             return Ok(Choice {
                 participants,
+                witnesses: Vec::new(),
                 presignature: None,
             });
         }
@@ -114,6 +213,7 @@ fn pick(
             Some(id) => {
                 return Ok(Choice {
                     participants,
+                    witnesses: Vec::new(),
                     presignature: Some(id),
                 });
             }

@@ -7,13 +7,19 @@
 mod attempt;
 mod bundles;
 mod choose;
+mod notices;
+mod proposals;
 mod stop;
 mod task;
 mod upkeep;
 
 pub(crate) use attempt::Session;
-pub(crate) use bundles::{BundleError, NodeAnswer, restore, submit_bundle};
-pub(crate) use choose::PresignaturePools;
+pub(crate) use bundles::{
+    BundleError, BundleOutcome, NodeAnswer, restore, submit_bundle, succession,
+};
+pub(crate) use choose::{PresignaturePools, limits_of};
+pub(crate) use notices::{Delivery, spread};
+pub(crate) use proposals::{merged, propose, sign as sign_proposal};
 pub(crate) use stop::stop_statement;
 pub(crate) use upkeep::upkeep;
 
@@ -23,13 +29,14 @@ use std::time::Duration;
 
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{Authorization, SignRequest, Verified};
-use countersign_policy::{Decision, Facts, Hash};
+use countersign_policy::{Envelope, Facts, Hash};
 use rand_core::{OsRng, RngCore as _};
 
 use self::choose::Choice;
 use self::task::Task;
 use crate::core::{Core, Listed, Work, now};
 use crate::db::{DbError, NewAttempt, StoredRequest};
+use crate::judge::Opinion;
 use crate::lifecycle::{Goal, Why};
 
 /// What was verified and decided about a new request.
@@ -37,14 +44,19 @@ pub(crate) struct Judged {
     pub(crate) bundle: Arc<ActiveBundle>,
     pub(crate) verified: Verified<SignRequest>,
     pub(crate) facts: Facts,
-    pub(crate) decision: Decision,
+    pub(crate) opinion: Opinion,
 }
 
 /// Makes the first authorization of a request that was decided to be allowed. `None` when no nodes can be chosen now.
 pub(crate) async fn first_attempt(core: &Core, judged: &Judged) -> Option<(NewAttempt, Session)> {
     let request = judged.verified.body();
     let key = judged.bundle.key(&request.key)?;
-    let choice = choose::choose(core, key, &request.path, &BTreeSet::new(), None)
+    let wanted = choose::Wanted {
+        key,
+        path: &request.path,
+        ledgers: &choose::ledgers(&judged.bundle, &judged.verified, &judged.facts),
+    };
+    let choice = choose::choose(core, &wanted, &BTreeSet::new(), None)
         .await
         .ok()?;
     authorize(
@@ -52,6 +64,7 @@ pub(crate) async fn first_attempt(core: &Core, judged: &Judged) -> Option<(NewAt
         &judged.bundle,
         &judged.verified,
         &judged.facts,
+        &judged.opinion.approvals,
         choice,
         1,
     )
@@ -62,6 +75,7 @@ fn authorize(
     bundle: &ActiveBundle,
     verified: &Verified<SignRequest>,
     facts: &Facts,
+    approvals: &[Envelope],
     choice: Choice,
     attempt: u32,
 ) -> Option<(NewAttempt, Session)> {
@@ -69,8 +83,8 @@ fn authorize(
     OsRng.fill_bytes(&mut nonce);
     let body = Authorization {
         request: verified.digest(),
-        approvals: Vec::new(),
-        witnesses: Vec::new(),
+        approvals: approvals.iter().map(Envelope::digest).collect(),
+        witnesses: choice.witnesses,
         bundle: bundle.digest(),
         digests: vec![Hash::from_bytes(*facts.transaction().digest().as_bytes())],
         participants: choice.participants,
@@ -97,6 +111,19 @@ fn authorize(
             None
         }
     }
+}
+
+/// Somebody changed a request: whoever works on it here looks at it now, and if nobody does anywhere, this process does.
+pub(crate) async fn nudge(core: &Arc<Core>, id: Hash) -> Result<(), DbError> {
+    match core.works.get(&id) {
+        Some(work) => work.changed.notify_one(),
+        None => {
+            if let Some(claimed) = core.store.claim(&core.lease, id).await? {
+                start(core, claimed, None, None);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Starts work on a request that this process holds the lease of.
@@ -201,7 +228,10 @@ async fn reload(core: &Core, work: &Work, id: Hash) -> Option<StoredRequest> {
     }
 }
 
-fn reopen(core: &Core, request: &StoredRequest) -> Result<(Verified<SignRequest>, Facts), Why> {
+pub(crate) fn reopen(
+    core: &Core,
+    request: &StoredRequest,
+) -> Result<(Verified<SignRequest>, Facts), Why> {
     let bundle = core.bundle.current();
     let opened = bundle.directory().open::<SignRequest>(&request.envelope);
     let verified = opened.map_err(|e| Why::new("statement", e.to_string()))?;

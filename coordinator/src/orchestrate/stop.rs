@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord};
-use countersign_policy::statement::{Cancel, SignRequest, StopAck, StopOutcome, Verified};
+use countersign_policy::statement::{Cancel, SignRequest, StopAck, StopOutcome, Verdict, Verified};
 use countersign_policy::{Envelope, Facts, Hash, MemberId};
 use countersign_signer::wire::Stop;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use super::attempt::{self, AttemptEnd, Session};
 use super::{authorize, changed_elsewhere, choose};
 use crate::core::{Core, Work, now};
 use crate::db::{Change, DbError, StoredAck, StoredRequest};
+use crate::judge;
 use crate::lifecycle::{Goal, SignedData, State, StopStanding, Why};
 
 /// Life of a coordinator's own cancel, in seconds; a new one is made when less than an hour is left.
@@ -259,13 +260,23 @@ async fn usable_cancel(
     let least = now().plus_seconds(CANCEL_MARGIN);
     for cancel in core.store.cancels(request.id).await? {
         let opened = bundle.directory().open::<Cancel>(&cancel);
-        if opened.is_ok_and(|c| c.statement().expires_at > least) {
+        let current = opened.is_ok_and(|c| c.statement().expires_at > least);
+        // An officer's rejection stops a request as well, and never expires.
+        if current || is_rejection(bundle, request.id, &cancel) {
             return Ok(cancel);
         }
     }
     let cancel = cancel_statement(core, request.id, goal, &why.detail)?;
     core.store.add_cancel(request.id, &cancel).await?;
     Ok(cancel)
+}
+
+fn is_rejection(bundle: &ActiveBundle, request: Hash, statement: &Envelope) -> bool {
+    let opened = bundle.open_approval(statement);
+    opened.is_ok_and(|approval| {
+        let body = approval.body();
+        body.request == request && matches!(body.verdict, Verdict::Reject { .. })
+    })
 }
 
 /// Some nodes released their shares: asks them for the signature of the sessions they know, and if enough of them are
@@ -305,12 +316,19 @@ async fn complete(
         return Ok(None);
     }
     let among: BTreeSet<MemberId> = released.iter().cloned().collect();
-    let path = &verified.body().path;
-    let Ok(choice) = choose::choose(core, key, path, &BTreeSet::new(), Some(&among)).await else {
+    let wanted = choose::Wanted {
+        key,
+        path: &verified.body().path,
+        ledgers: &choose::ledgers(bundle, verified, facts),
+    };
+    let opinion = judge::as_it_stands(core, bundle, verified, facts).await?;
+    let Ok(choice) = choose::choose(core, &wanted, &BTreeSet::new(), Some(&among)).await else {
         return Ok(None);
     };
     let number = request.attempt.saturating_add(1);
-    let Some((new, session)) = authorize(core, bundle, verified, facts, choice, number) else {
+    let approvals = &opinion.approvals;
+    let made = authorize(core, bundle, verified, facts, approvals, choice, number);
+    let Some((new, session)) = made else {
         return Ok(None);
     };
     let change = Change {
@@ -322,7 +340,8 @@ async fn complete(
         .advance(&core.lease, request, &request.state, &change)
         .await?;
     work.knows(request);
-    let Ok(receipts) = attempt::prepare(core, bundle, &session, &request.envelope).await else {
+    let prepared = attempt::prepare(core, bundle, &session, &request.envelope, approvals).await;
+    let Ok(receipts) = prepared else {
         return Ok(None);
     };
     core.store
@@ -334,8 +353,8 @@ async fn complete(
             },
         )
         .await?;
-    let participants = session.terms.participants.clone();
-    match attempt::sign(core, &session, facts, &receipts, &participants).await {
+    let ask: Vec<MemberId> = session.terms.reservers().cloned().collect();
+    match attempt::sign(core, &session, facts, &receipts, &ask).await {
         AttemptEnd::Signed(data) => Ok(Some(*data)),
         AttemptEnd::Denied(_) | AttemptEnd::Stopped(_) | AttemptEnd::Broke(_) => Ok(None),
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{Envelope, Facts, MemberId, Outcome, Timestamp, decide};
+use countersign_policy::{Envelope, Facts, MemberId, Outcome, Timestamp};
 
 use super::attempt::{self, AttemptEnd, Broken, Session};
-use super::choose::{self, Choice, NoChoice};
+use super::choose::{self, Choice, NoChoice, Wanted};
 use super::{authorize, changed_elsewhere, reload, stop};
 use crate::core::{Core, Work, now};
-use crate::db::{Change, DbError, Event, StoredRequest};
+use crate::db::{Change, DbError, Event, RequestFacts, StoredRequest};
+use crate::judge::{self, Opinion};
 use crate::lifecycle::{Goal, State, Why};
 
 /// When nothing was heard for this long, SIGNING is stored while the nodes still work. Faster signatures store it together
@@ -62,7 +63,7 @@ impl Task {
     ) -> Result<StoredRequest, DbError> {
         loop {
             match &self.request.state {
-                State::Received | State::PendingApproval => {
+                State::Received | State::PendingApproval(_) => {
                     self.next_attempt(core, work, None).await?
                 }
                 State::Authorized { .. } | State::Signing { .. } => self.go_on(core, work).await?,
@@ -119,6 +120,21 @@ impl Task {
         }
     }
 
+    /// The approvals that the session's authorization names, in its order.
+    async fn approvals_of(&self, core: &Core, session: &Session) -> Result<Vec<Envelope>, DbError> {
+        if session.approvals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = core.store.approvals(self.request.id).await?;
+        let named = session.approvals.iter().map(|digest| {
+            let found = stored.iter().find(|a| a.digest == *digest);
+            found
+                .map(|a| a.envelope.clone())
+                .ok_or_else(|| DbError::Corrupt(format!("approval {digest} vanished")))
+        });
+        named.collect()
+    }
+
     async fn attempt(
         &mut self,
         core: &Core,
@@ -128,14 +144,18 @@ impl Task {
     ) -> Result<AttemptEnd, DbError> {
         let receipts = match self.receipts.clone() {
             Some(receipts) => receipts,
-            None => match attempt::prepare(core, bundle, session, &self.request.envelope).await {
-                Ok(receipts) => receipts,
-                Err(end) => return Ok(end),
-            },
+            None => {
+                let approvals = self.approvals_of(core, session).await?;
+                let request = &self.request.envelope;
+                match attempt::prepare(core, bundle, session, request, &approvals).await {
+                    Ok(receipts) => receipts,
+                    Err(end) => return Ok(end),
+                }
+            }
         };
         self.receipts = Some(receipts.clone());
         self.signing_since = Some(now());
-        let ask = session.terms.participants.clone();
+        let ask: Vec<MemberId> = session.terms.reservers().cloned().collect();
         let facts = self.facts.clone();
         let mut signing = std::pin::pin!(attempt::sign(core, session, &facts, &receipts, &ask));
         tokio::select! {
@@ -270,19 +290,23 @@ impl Task {
                 return self.expire(core, work).await;
             }
             let bundle = core.bundle.current();
-            let decision = decide(&bundle, &self.verified, &self.facts, now());
-            match decision.outcome {
+            let opinion = judge::as_it_stands(core, &bundle, &self.verified, &self.facts).await?;
+            match opinion.decision.outcome {
                 Outcome::Allow => {}
                 Outcome::Blocked => {
-                    let why = Why::policy(decision.reasons, "the coordinator's bundle");
+                    let why = Why::policy(opinion.decision.reasons, "the coordinator's bundle");
                     return self.stop_with(core, work, Goal::Blocked, why).await;
                 }
-                Outcome::NeedsApprovals => return self.wait_for_approval(core, work).await,
+                Outcome::NeedsApprovals => {
+                    return self.wait_for_approval(core, work, &bundle, &opinion).await;
+                }
             }
             match self.choose(core, &bundle).await {
                 Ok(choice) => {
+                    let approvals = &opinion.approvals;
+                    let outcome = outcome.as_deref();
                     return self
-                        .store_attempt(core, work, &bundle, choice, outcome.as_deref())
+                        .store_attempt(core, work, &bundle, approvals, choice, outcome)
                         .await;
                 }
                 Err(reason) => {
@@ -298,7 +322,14 @@ impl Task {
     async fn choose(&self, core: &Core, bundle: &ActiveBundle) -> Result<Choice, NoChoice> {
         let body = self.verified.body();
         match bundle.key(&body.key) {
-            Some(key) => choose::choose(core, key, &body.path, &self.avoid, None).await,
+            Some(key) => {
+                let wanted = Wanted {
+                    key,
+                    path: &body.path,
+                    ledgers: &choose::ledgers(bundle, &self.verified, &self.facts),
+                };
+                choose::choose(core, &wanted, &self.avoid, None).await
+            }
             None => Err(NoChoice::Banned),
         }
     }
@@ -308,11 +339,13 @@ impl Task {
         core: &Core,
         work: &Work,
         bundle: &ActiveBundle,
+        approvals: &[Envelope],
         choice: Choice,
         outcome: Option<&str>,
     ) -> Result<(), DbError> {
         let number = self.request.attempt.saturating_add(1);
-        let made = authorize(core, bundle, &self.verified, &self.facts, choice, number);
+        let (verified, facts) = (&self.verified, &self.facts);
+        let made = authorize(core, bundle, verified, facts, approvals, choice, number);
         let Some((attempt, session)) = made else {
             return self
                 .stop_with(
@@ -329,6 +362,7 @@ impl Task {
             passed: &passed,
             receipts: self.receipts.as_deref(),
             outcome,
+            facts: None,
         };
         let next = State::Authorized { attempt: number };
         self.request = core
@@ -355,16 +389,41 @@ impl Task {
         self.stop_with(core, work, Goal::Expired, why).await
     }
 
-    async fn wait_for_approval(&mut self, core: &Core, work: &Work) -> Result<(), DbError> {
-        if self.request.state == State::Received {
-            let next = State::PendingApproval;
+    /// Says what is missing, and lets go of the request until somebody approves it, the bundle or the freezes change, or it
+    /// expires. Coming back here, it is decided again: an approval that came between is not overlooked.
+    async fn wait_for_approval(
+        &mut self,
+        core: &Core,
+        work: &Work,
+        bundle: &ActiveBundle,
+        opinion: &Opinion,
+    ) -> Result<(), DbError> {
+        let next = State::PendingApproval(opinion.waiting(bundle));
+        if self.request.state != next {
+            // What was decided first stays readable in the events; the request shows the newest.
+            let facts = RequestFacts {
+                decision: opinion.decision.clone(),
+                bundle: bundle.digest(),
+                ..self.request.facts.clone()
+            };
+            let change = Change {
+                receipts: self.receipts.as_deref(),
+                facts: Some(&facts),
+                ..Change::default()
+            };
             self.request = core
                 .store
-                .advance(&core.lease, &self.request, &next, &Change::default())
+                .advance(&core.lease, &self.request, &next, &change)
                 .await?;
             work.knows(&self.request);
+            self.session = None;
+            self.receipts = None;
+            return Ok(());
         }
-        self.rest(core, work, Duration::from_secs(5)).await
+        let (instance, until) = (core.lease.instance(), self.request.expires_at);
+        core.store.park(&self.request, instance, until).await?;
+        // Nobody's now, or changed meanwhile: whoever reads it next knows.
+        Err(DbError::LostLease(self.request.id.to_hex()))
     }
 
     /// Waits, unless somebody changes the request.

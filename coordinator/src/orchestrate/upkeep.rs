@@ -8,9 +8,10 @@ use countersign_policy::MemberId;
 use countersign_policy::bundle::Role;
 use tokio::task::JoinSet;
 
-use super::{bundles, choose, start};
+use super::{bundles, choose, notices, start};
 use crate::core::Core;
 use crate::db::DbError;
+use crate::freezes;
 
 /// How often the nodes are asked for their status.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +24,12 @@ pub(crate) async fn upkeep(core: Arc<Core>) {
     others.spawn(watch_nodes(Arc::clone(&core)));
     let every = Duration::from_millis(core.timing.sweep_ms);
     while !core.stopping.load(Ordering::Relaxed) {
+        if let Err(error) = freezes::follow(&core).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "freezes cannot be read"
+            );
+        }
         if let Err(error) = take_up(&core).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -81,6 +88,12 @@ async fn watch_nodes(core: Arc<Core>) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "bundles cannot be followed"
+            );
+        }
+        if let Err(error) = notices::deliver(&core).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "notices cannot be delivered"
             );
         }
         choose::refresh_pools(&core).await;

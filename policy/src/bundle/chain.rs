@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
+use super::places::Places;
+use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
+use crate::limits::{LimitBook, Period};
+use crate::rules::RuleSet;
 use crate::statement::{
     Directory, KeyCeremony, Signer, Signers, StatementError, Verified, open_quorum_in, parse,
 };
@@ -117,9 +121,13 @@ pub struct ActiveBundle {
     bundle: PolicyBundle,
     digest: Hash,
     envelope: Envelope,
+    issued_at: Timestamp,
     expires_at: Timestamp,
     directory: Directory,
     children: Arc<ChildKeys>,
+    rules: Arc<RuleSet>,
+    places: Arc<Places>,
+    per_transaction: Arc<LimitBook>,
 }
 
 /// The chain, oldest first.
@@ -148,14 +156,16 @@ impl BundleChain {
             open_quorum_in::<PolicyBundle>(envelope, Hash::ZERO, &statement_signers(&bundle))?;
         require_quorum(&bundle, &verified, bundle.quorums.policy)?;
         require_bounded_life(&verified)?;
-        validate(&bundle)?;
+        let rules = validate(&bundle)?;
         Ok(Self {
             owners: statement_keys(&bundle).collect(),
-            links: vec![ActiveBundle::new(verified, pinned)],
+            links: vec![ActiveBundle::new(verified, pinned, rules)],
         })
     }
 
-    /// Verifies a successor of the newest bundle and appends it. On an error nothing changes.
+    /// Verifies a successor of the newest bundle and appends it without looking for acknowledgements: for reading back a
+    /// chain that was followed before. What is new comes in through [`BundleChain::activate`] or
+    /// [`BundleChain::append_with_evidence`]. On an error nothing changes.
     ///
     /// An expired bundle can be succeeded (that is how it is re-affirmed), and an expired successor can be appended (that
     /// is how a chain is read again); nothing is allowed under either.
@@ -173,12 +183,71 @@ impl BundleChain {
         Ok(self.active())
     }
 
+    /// Follows a successor that enough nodes stand behind. On an error nothing changes.
+    ///
+    /// # Errors
+    /// [`ChainError::Fork`] when the successor follows another bundle than the newest one: the proof is of the past.
+    pub fn activate(&mut self, proof: Activatable) -> Result<&ActiveBundle, ChainError> {
+        let next = proof.into_successor();
+        let active = self.active();
+        if next.bundle.predecessor != Some(active.digest) {
+            return Err(ChainError::Fork {
+                version: next.bundle.version,
+                found: next.bundle.predecessor.unwrap_or(Hash::ZERO),
+                active: active.digest,
+            });
+        }
+        self.owners.extend(statement_keys(&next.bundle));
+        self.links.push(next);
+        Ok(self.active())
+    }
+
+    /// Follows a successor on the evidence that others kept: for a reader that acknowledges nothing itself. A node gives
+    /// the evidence to its [`Succession`] instead, which knows what the node has given up.
+    ///
+    /// # Errors
+    /// [`EvidenceError`]: the first check that failed. Nothing changes then.
+    pub fn append_with_evidence(
+        &mut self,
+        evidence: &ActivationEvidence,
+        now: Timestamp,
+    ) -> Result<&ActiveBundle, EvidenceError> {
+        let mut succession = Succession::new(self.active(), None);
+        let proof = succession.take_evidence(self, evidence, now)?;
+        Ok(self.activate(proof)?)
+    }
+
     /// Verifies a successor of the newest bundle without appending it.
     pub fn verify_successor(
         &self,
         envelope: &Envelope,
         now: Timestamp,
     ) -> Result<ActiveBundle, ChainError> {
+        let needed = self.active().bundle.quorums.policy;
+        let (verified, rules) = self.verify_next(envelope, now, needed)?;
+        Ok(ActiveBundle::new(verified, self.genesis(), rules))
+    }
+
+    /// Verifies everything about a proposed successor but that enough approvers signed it: that is what a proposal waits
+    /// for. Nothing can be decided under what is returned.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the first check that failed.
+    pub fn verify_proposal(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<Verified<PolicyBundle>, ChainError> {
+        self.verify_next(envelope, now, 0)
+            .map(|(verified, _)| verified)
+    }
+
+    fn verify_next(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+        needed: u16,
+    ) -> Result<(Verified<PolicyBundle>, RuleSet), ChainError> {
         let active = self.active();
         let verified = active.directory.open_quorum::<PolicyBundle>(envelope)?;
         let next = verified.body();
@@ -196,16 +265,16 @@ impl BundleChain {
                 active: active.digest,
             });
         }
-        require_quorum(&active.bundle, &verified, active.bundle.quorums.policy)?;
+        require_quorum(&active.bundle, &verified, needed)?;
         let issued_at = verified.statement().issued_at;
         if issued_at > now.plus_seconds(active.bundle.timing.max_clock_skew_seconds) {
             return Err(ChainError::NotYetIssued { issued_at, now });
         }
         require_bounded_life(&verified)?;
-        validate(next)?;
+        let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
         self.require_own_keys(next)?;
-        Ok(ActiveBundle::new(verified, self.genesis()))
+        Ok((verified, rules))
     }
 
     /// A statement key never passes from one member to another: what it signed for the one could count for the other.
@@ -343,13 +412,32 @@ fn statement_keys(
         .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
 }
 
+fn per_transaction(bundle: &PolicyBundle) -> LimitBook {
+    let limits = bundle.limits.iter();
+    let limits: Vec<_> = limits
+        .filter(|limit| limit.period == Period::Transaction)
+        .cloned()
+        .collect();
+    LimitBook::new(
+        &limits,
+        bundle.reference.as_ref(),
+        &bundle.wallets,
+        &bundle.assets,
+        bundle.timing.max_clock_skew_seconds,
+    )
+}
+
 impl ActiveBundle {
-    fn new(verified: Verified<PolicyBundle>, genesis: Hash) -> Self {
+    fn new(verified: Verified<PolicyBundle>, genesis: Hash, rules: RuleSet) -> Self {
         let directory = Directory::new(genesis, statement_signers(verified.body()));
         Self {
+            places: Arc::new(Places::of(verified.body())),
+            per_transaction: Arc::new(per_transaction(verified.body())),
+            rules: Arc::new(rules),
             bundle: verified.body().clone(),
             digest: verified.digest(),
             envelope: verified.envelope().clone(),
+            issued_at: verified.statement().issued_at,
             expires_at: verified.statement().expires_at,
             directory,
             children: Arc::new(ChildKeys::bounded(CHILDREN)),
@@ -371,6 +459,11 @@ impl ActiveBundle {
         &self.envelope
     }
 
+    /// When its author issued it.
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
     /// Nothing is allowed under it from this time on.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
@@ -388,7 +481,7 @@ impl ActiveBundle {
 
     /// A member by id.
     pub fn member(&self, id: &MemberId) -> Option<&Member> {
-        self.bundle.members.iter().find(|m| m.id == *id)
+        self.bundle.members.get(self.places.member(id)?)
     }
 
     /// Whether a member has a role.
@@ -415,7 +508,7 @@ impl ActiveBundle {
 
     /// A wallet by id.
     pub fn wallet(&self, id: &WalletId) -> Option<&Wallet> {
-        self.bundle.wallets.iter().find(|w| w.id == *id)
+        self.bundle.wallets.get(self.places.wallet(id)?)
     }
 
     /// The fee cap of a network.
@@ -425,10 +518,18 @@ impl ActiveBundle {
 
     /// The address book entry of an address.
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
-        self.bundle
-            .address_book
-            .iter()
-            .find(|e| e.network == *network && e.address == *address)
+        let place = self.places.destination(network, address)?;
+        self.bundle.address_book.get(place)
+    }
+
+    /// The limits that one transaction can pass by itself; nothing is ever recorded in it.
+    pub(crate) fn per_transaction_limits(&self) -> &LimitBook {
+        &self.per_transaction
+    }
+
+    /// The compiled Cedar rules.
+    pub fn rule_set(&self) -> &RuleSet {
+        &self.rules
     }
 
     /// Opens a ceremony order: issued by a policy author, signed by the ceremony quorum of approvers, for a new key that a

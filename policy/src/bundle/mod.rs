@@ -7,6 +7,8 @@
 mod chain;
 mod model;
 mod openers;
+mod places;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
@@ -19,4 +21,8 @@ pub use model::{
     WalletTier, WebAuthnPolicy,
 };
 pub use openers::OpenError;
+pub use succession::{
+    AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
+    SuccessionError, SuccessionStanding,
+};
 pub use validate::{BundleProblem, ValidationError};

@@ -3,6 +3,17 @@
 //! A [`Limit`] is part of the policy bundle. What it counts is a spend: one payment, however many nodes reserved it, however
 //! often it was retried, and whichever version of it with a higher fee is signed in the end.
 
+mod book;
+mod charge;
+mod evidence;
+mod few;
+mod hit;
 mod model;
+mod series;
+mod spend;
 
+pub use book::LimitBook;
+pub use evidence::{Evidence, Subject, evidence};
+pub use hit::LimitHit;
 pub use model::{LedgerGroup, Limit, LimitScope, Measure, Period, Price, Reference};
+pub use spend::Spend;

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use countersign_policy::bundle::{ActiveBundle, KeyRecord, Role};
+use countersign_policy::approvals::{ApprovalTally, RejectedApproval};
+use countersign_policy::bundle::{ActiveBundle, KeyRecord, Role, WalletTier};
 use countersign_policy::statement::{
     Authorization, Reservation, SessionTerms, SignRequest, Verified,
 };
-use countersign_policy::{Decision, Facts, Hash, MemberId, Outcome, Timestamp, decide};
+use countersign_policy::{
+    Decision, Envelope, Facts, FreezeHit, FreezeSet, Hash, MemberId, Outcome, Standing, Timestamp,
+    Touched, decide,
+};
 
 use crate::wire::{Prepare, Problem, ProblemCode};
 
@@ -19,11 +23,13 @@ pub struct Admitted {
     facts: Facts,
     key: KeyRecord,
     decision: Decision,
+    approvals: ApprovalTally,
+    freeze_head: Hash,
 }
 
 /// Checks everything that can be checked without this node's own memory: signatures, roles, times, the bundle, the
-/// transaction's bytes against their stated meaning, and policy. The memory (nonces, external ids, stops) is checked
-/// by the ledger when the spend is reserved.
+/// transaction's bytes against their stated meaning, the approvals, the freezes in force, and policy. The memory (nonces,
+/// external ids, stops, limits) is checked by the ledger when the spend is reserved.
 ///
 /// # Errors
 /// A [`Problem`] that says which check refused, and why. Nothing was changed.
@@ -31,6 +37,7 @@ pub fn admit(
     bundle: &Arc<ActiveBundle>,
     me: &MemberId,
     call: &Prepare,
+    freezes: &FreezeSet,
     now: Timestamp,
 ) -> Result<Admitted, Problem> {
     let authorization = open_authorization(bundle, me, call, now)?;
@@ -45,27 +52,27 @@ pub fn admit(
     }
     let facts = Facts::establish(bundle, request.body())
         .map_err(|e| ProblemCode::Transaction.problem(e.to_string()))?;
-    let decision = decide(bundle, &request, &facts, now);
-    if decision.outcome != Outcome::Allow {
-        let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-        let mut problem = ProblemCode::Policy.problem(reasons.join("; "));
-        problem.reasons = decision.reasons;
-        return Err(problem);
+    require_named_approvals(&body.approvals, &call.approvals)?;
+    let (approvals, worthless) =
+        ApprovalTally::count(bundle, &request, &facts, &call.approvals, freezes, now);
+    if let Some(RejectedApproval { index, why }) = worthless.first() {
+        return Err(ProblemCode::Approval.problem(explain(&format!("approval {index}"), why)));
     }
+    let standing = Standing::new(approvals.clone(), freezes.clone(), Vec::new());
+    let decision = decide(bundle, &request, &facts, &standing, now);
+    require_allowed(&decision)?;
+    require_hot(bundle, request.body())?;
     let digest = Hash::from_bytes(*facts.transaction().digest().as_bytes());
     if body.digests != [digest] {
         return Err(ProblemCode::Authorization.problem(format!(
             "the authorization names other digests than {digest}, which this node computed from the transaction's bytes"
         )));
     }
-    if !body.approvals.is_empty() || !call.approvals.is_empty() {
-        return Err(ProblemCode::Authorization
-            .problem("this version of the policy asks for no approvals; none may be attached"));
-    }
     let key = bundle.key(&request.body().key).cloned();
     let key =
         key.ok_or_else(|| ProblemCode::Transaction.problem("the policy bundle has no such key"))?;
-    check_participants(&key, me, &body.participants)?;
+    check_participants(&key, &body.participants)?;
+    check_witnesses(bundle, &body.witnesses)?;
     Ok(Admitted {
         bundle: Arc::clone(bundle),
         authorization,
@@ -73,7 +80,44 @@ pub fn admit(
         facts,
         key,
         decision,
+        approvals,
+        freeze_head: freezes.head(),
     })
+}
+
+/// What the authorization binds is what is counted: no approval more, none less, none in another's place.
+fn require_named_approvals(named: &[Hash], given: &[Envelope]) -> Result<(), Problem> {
+    if named.len() == given.len() && named.iter().zip(given).all(|(n, g)| *n == g.digest()) {
+        return Ok(());
+    }
+    Err(ProblemCode::Authorization.problem(
+        "the approvals sent along are not exactly those that the authorization names, in its order",
+    ))
+}
+
+/// Policy's no, and what only waits for approvals, are different answers (I9); neither is a signature.
+fn require_allowed(decision: &Decision) -> Result<(), Problem> {
+    let code = match decision.outcome {
+        Outcome::Allow => return Ok(()),
+        Outcome::Blocked => ProblemCode::Policy,
+        Outcome::NeedsApprovals => ProblemCode::Approval,
+    };
+    let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+    let mut problem = code.problem(reasons.join("; "));
+    problem.reasons = decision.reasons.clone();
+    Err(problem)
+}
+
+/// A threshold share signs for hot wallets alone; a wallet of another tier names a key that is kept elsewhere.
+fn require_hot(bundle: &ActiveBundle, request: &SignRequest) -> Result<(), Problem> {
+    match bundle.wallet(&request.wallet).map(|w| w.tier) {
+        Some(WalletTier::Hot) => Ok(()),
+        Some(tier) => Err(ProblemCode::Policy.problem(format!(
+            "wallet {} is {tier:?}: this node signs for hot wallets only",
+            request.wallet
+        ))),
+        None => Err(ProblemCode::Transaction.problem("the policy bundle has no such wallet")),
+    }
 }
 
 fn open_authorization(
@@ -114,17 +158,16 @@ fn open_authorization(
             bundle.digest()
         )));
     }
-    if !statement.body.participants.contains(me) {
-        return Err(refuse(format!("{me} is not among its participants")));
+    let body = &statement.body;
+    if !body.participants.contains(me) && !body.witnesses.contains(me) {
+        return Err(refuse(format!(
+            "{me} is neither among its participants nor its witnesses"
+        )));
     }
     Ok(authorization)
 }
 
-fn check_participants(
-    key: &KeyRecord,
-    me: &MemberId,
-    participants: &[MemberId],
-) -> Result<(), Problem> {
+fn check_participants(key: &KeyRecord, participants: &[MemberId]) -> Result<(), Problem> {
     let refuse = |detail: String| ProblemCode::Authorization.problem(detail);
     if participants.len() != usize::from(key.threshold) {
         return Err(refuse(format!(
@@ -140,10 +183,19 @@ fn check_participants(
             key.id
         )));
     }
-    if !key.nodes.contains(me) {
-        return Err(refuse(format!("{me} holds no share of key {}", key.id)));
-    }
     Ok(())
+}
+
+/// A witness reserves so that limits count: it keeps a ledger of some group.
+fn check_witnesses(bundle: &ActiveBundle, witnesses: &[MemberId]) -> Result<(), Problem> {
+    let groups = &bundle.content().ledger_groups;
+    let keeps_one = |w: &MemberId| groups.iter().any(|g| g.nodes.contains(w));
+    match witnesses.iter().find(|w| !keeps_one(w)) {
+        Some(stranger) => Err(ProblemCode::Authorization.problem(format!(
+            "{stranger} is named as a witness and is in no ledger group"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn explain(what: &str, error: &dyn std::error::Error) -> String {
@@ -188,6 +240,25 @@ impl Admitted {
         &self.decision
     }
 
+    /// The approvals that counted.
+    pub fn approvals(&self) -> &ApprovalTally {
+        &self.approvals
+    }
+
+    /// What of it stands still under these freezes: the request itself, or an officer whose approval counted.
+    pub fn frozen_by(&self, freezes: &FreezeSet) -> Vec<FreezeHit> {
+        if freezes.is_empty() {
+            return Vec::new();
+        }
+        let intent = self.facts.transaction().intent();
+        let touched = Touched::by_request(&self.request, intent, &self.decision.rules);
+        let mut hits = freezes.blocks(&touched);
+        for (officer, counted) in self.approvals.approvals() {
+            hits.extend(freezes.blocks_member(officer, Some(&counted.key)));
+        }
+        hits
+    }
+
     /// What this node and every other participant must agree on.
     pub fn terms(&self) -> SessionTerms {
         let body = self.authorization.body();
@@ -197,7 +268,7 @@ impl Admitted {
             request: self.request.digest(),
             digests: body.digests.clone(),
             bundle: body.bundle,
-            freeze_head: Hash::ZERO,
+            freeze_head: self.freeze_head,
             presignature: body.presignature,
             checkpoint: None,
             participants: body.participants.clone(),

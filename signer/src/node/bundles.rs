@@ -1,35 +1,66 @@
-//! The chain of policy bundles that this node follows.
+//! The chain of policy bundles that this node follows, and the successors it stands behind.
+//!
+//! A successor is proposed, acknowledged durably, and followed once enough nodes have confirmed it after the delay
+//! ([`Succession`]). Acknowledgements and vetoes come with calls and from peers; once a second the node does what is due.
 
-use std::collections::BTreeSet;
+mod restore;
+mod transcripts;
 
 use tokio::sync::Mutex;
 
-use countersign_policy::bundle::{ActiveBundle, BundleChain, KeyRecord};
-use countersign_policy::statement::{CeremonyTranscript, Verified};
-use countersign_policy::{Envelope, Hash};
+use countersign_policy::bundle::{
+    Activatable, ActivationEvidence, ActiveBundle, BundleChain, ChainError, EvidenceError, Pending,
+    Succession, SuccessionError,
+};
+use countersign_policy::statement::{self, AckStage, Kind, Statement};
+use countersign_policy::{Envelope, Hash, MemberId};
+use rand_core::OsRng;
 
-use crate::clock::now;
+use crate::clock::{end_of_time, now};
 use crate::gate::store_fault;
 use crate::net::BundleHandle;
 use crate::session::EngineParts;
-use crate::store::{OpError, Store};
-use crate::wire::{BundleAck, Bundles, Problem, ProblemCode, SubmitBundle};
+use crate::store::{Effect, KeptStatement, NewStatement, OpError, Store};
+use crate::wire::{
+    ActivateBundle, BundleAck, Bundles, Candidate, Problem, ProblemCode, SubmitBundle,
+};
 
 /// The chain, and the handle everybody reads the newest bundle from.
 #[derive(Debug)]
 pub struct FollowedChain {
-    chain: Mutex<BundleChain>,
+    followed: Mutex<Followed>,
     handle: BundleHandle,
 }
 
+#[derive(Debug)]
+struct Followed {
+    chain: BundleChain,
+    succession: Succession,
+}
+
+/// The causes of an error, in one line.
+fn explained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn refused(error: &dyn std::error::Error) -> Problem {
+    ProblemCode::Bundle.problem(explained(error))
+}
+
 impl FollowedChain {
-    /// Verifies the stored chain anew from the pinned genesis; a store without one begins there.
+    /// Verifies the stored chain anew from the pinned genesis; a store without one begins there. What the store kept about
+    /// successors and freezes counts again.
     ///
     /// # Errors
-    /// When a stored bundle does not verify: the store was changed, or the genesis hash is another.
+    /// When something stored does not verify: the store was changed, or the genesis hash is another.
     pub async fn open(store: &Store, genesis: &Envelope, pinned: Hash) -> Result<Self, Problem> {
-        let refuse =
-            |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
+        let refuse = |e: ChainError| refused(&e);
         let mut chain = BundleChain::from_genesis(genesis, pinned).map_err(refuse)?;
         let stored = store.bundles().await.map_err(|e| store_fault(&e))?;
         if stored.is_empty() {
@@ -44,9 +75,17 @@ impl FollowedChain {
                 chain.append(envelope, now()).map_err(refuse)?;
             }
         }
+        count_by(store, chain.active()).await?;
+        let kept = store.statements().await.map_err(|e| store_fault(&e))?;
+        let freezes = restore::freezes(&chain, &kept)?;
+        store
+            .restore_freezes(freezes)
+            .await
+            .map_err(|e| store_fault(&e))?;
+        let succession = restore::succession(&chain, store.node(), &kept);
         let handle = BundleHandle::new(chain.active().clone());
         Ok(Self {
-            chain: Mutex::new(chain),
+            followed: Mutex::new(Followed { chain, succession }),
             handle,
         })
     }
@@ -56,61 +95,402 @@ impl FollowedChain {
         self.handle.clone()
     }
 
-    /// The chain as it stands.
-    pub async fn show(&self) -> Bundles {
-        let chain = self.chain.lock().await;
-        let active = chain.active();
-        Bundles {
-            active: active.digest(),
-            version: active.content().version,
-            chain: chain
-                .links()
-                .iter()
-                .map(|link| link.envelope().clone())
-                .collect(),
-        }
+    /// The bundles from the newest to the oldest.
+    pub async fn newest_first(&self) -> Vec<ActiveBundle> {
+        let followed = self.followed.lock().await;
+        followed.chain.links().iter().rev().cloned().collect()
     }
 
-    /// Follows the next bundle, durably, or refuses it. The active one is acknowledged again.
+    /// The chain as it stands, and what may come next.
+    pub async fn show(&self, store: &Store) -> Result<Bundles, Problem> {
+        let followed = self.followed.lock().await;
+        let active = followed.chain.active();
+        let candidate = match followed.succession.acknowledged() {
+            Some(digest) => candidate(store, &followed.succession, digest).await?,
+            None => None,
+        };
+        let links = followed.chain.links().iter();
+        Ok(Bundles {
+            active: active.digest(),
+            version: active.content().version,
+            chain: links.map(|link| link.envelope().clone()).collect(),
+            candidate,
+        })
+    }
+
+    /// Stands behind a successor, durably, or refuses it. What this node follows already is acknowledged again.
     ///
     /// # Errors
-    /// A fork, gap or rollback; missing signatures; a new key whose transcripts are incomplete or differ from what this
-    /// node itself signed.
-    pub async fn submit(
+    /// A fork, gap or rollback; missing signatures; another successor that this one does not supersede; a new key whose
+    /// transcripts are incomplete or differ from what this node itself signed.
+    pub async fn propose(
         &self,
         parts: &EngineParts,
         call: SubmitBundle,
     ) -> Result<BundleAck, Problem> {
-        let mut chain = self.chain.lock().await;
+        let mut followed = self.followed.lock().await;
         let digest = call.bundle.digest();
-        if chain.active().digest() == digest {
-            return Ok(acknowledge(parts, chain.active()));
+        if let Some(answer) = followed.already(parts, &digest).await? {
+            return Ok(answer);
         }
-        let refuse =
-            |e: countersign_policy::bundle::ChainError| ProblemCode::Bundle.problem(e.to_string());
-        let next = chain
-            .verify_successor(&call.bundle, now())
-            .map_err(refuse)?;
-        for key in &next.content().keys {
-            if chain.active().key(&key.id).is_none() {
-                check_new_key(parts, chain.active(), key, &call.transcripts).await?;
+        let mut succession = followed.succession.clone();
+        let said = succession
+            .acknowledge(&followed.chain, &call.bundle, now())
+            .map_err(|e: SuccessionError| refused(&e))?;
+        let active = followed.chain.active();
+        let next = proposal(&succession, &digest)?;
+        let transcripts =
+            transcripts::check_new_keys(parts, active, next, &call.transcripts).await?;
+        let version = next.content().version;
+        let mut keep = with_transcripts(active, &call.bundle, &transcripts);
+        let ack = match own_ack(parts, &digest, said.stage).await? {
+            Some(ack) => ack,
+            None => sign(parts, active, said)?,
+        };
+        keep.push(acknowledged(active, &ack, digest, version));
+        keep_all(parts, keep).await?;
+        succession
+            .take_ack(&ack, now())
+            .map_err(|e: SuccessionError| refused(&e))?;
+        followed.succession = succession;
+        self.do_what_is_due(parts, &mut followed).await?;
+        Ok(BundleAck {
+            node: parts.me.clone(),
+            bundle: digest,
+            version,
+            active: followed.chain.active().digest() == digest,
+            ack: Some(ack),
+        })
+    }
+
+    /// Follows a successor that enough nodes have confirmed.
+    ///
+    /// # Errors
+    /// What it still waits for, or why it is not acceptable. Acknowledgements that count are kept all the same.
+    pub async fn activate(
+        &self,
+        parts: &EngineParts,
+        call: ActivateBundle,
+    ) -> Result<BundleAck, Problem> {
+        let mut followed = self.followed.lock().await;
+        let digest = call.bundle.digest();
+        if let Some(answer) = followed.already(parts, &digest).await? {
+            return Ok(answer);
+        }
+        let mut succession = followed.succession.clone();
+        let evidence = ActivationEvidence {
+            bundle: call.bundle,
+            acks: call.acks,
+        };
+        let proof = succession.take_evidence(&followed.chain, &evidence, now());
+        match proof {
+            Ok(_) | Err(EvidenceError::NotEnough(_)) => {}
+            Err(error) => return Err(refused(&error)),
+        }
+        let active = followed.chain.active();
+        let next = proposal(&succession, &digest)?;
+        let transcripts =
+            transcripts::check_new_keys(parts, active, next, &call.transcripts).await?;
+        let mut keep = with_transcripts(active, &evidence.bundle, &transcripts);
+        keep.extend(
+            evidence
+                .acks
+                .iter()
+                .map(|ack| statement(Kind::BundleAck, active, ack)),
+        );
+        keep_all(parts, keep).await?;
+        followed.succession = succession;
+        self.do_what_is_due(parts, &mut followed).await?;
+        if let Some(answer) = followed.already(parts, &digest).await? {
+            return Ok(answer);
+        }
+        let waits = followed.succession.activatable(&digest, now());
+        Err(match waits {
+            Err(pending) => refused(&pending),
+            Ok(_) => ProblemCode::Bundle.problem("the bundle could not be followed; see the log"),
+        })
+    }
+
+    /// Takes a node's acknowledgement that a peer passed on.
+    ///
+    /// # Errors
+    /// When it is no acceptable acknowledgement of a successor, or of a bundle of the chain.
+    pub async fn take_ack(&self, parts: &EngineParts, ack: &Envelope) -> Result<(), Problem> {
+        let mut followed = self.followed.lock().await;
+        if let Some(kept) = followed.of_the_past::<statement::BundleAck>(ack, |b| b.bundle) {
+            return keep_all(parts, vec![kept]).await;
+        }
+        let mut succession = followed.succession.clone();
+        succession
+            .take_ack(ack, now())
+            .map_err(|e: SuccessionError| refused(&e))?;
+        keep_all(
+            parts,
+            vec![statement(Kind::BundleAck, followed.chain.active(), ack)],
+        )
+        .await?;
+        followed.succession = succession;
+        self.do_what_is_due(parts, &mut followed).await
+    }
+
+    /// Takes a veto: what it names is not confirmed by this node from now on.
+    ///
+    /// # Errors
+    /// When it is no acceptable veto.
+    pub async fn take_veto(&self, parts: &EngineParts, veto: &Envelope) -> Result<(), Problem> {
+        let mut followed = self.followed.lock().await;
+        if let Some(kept) = followed.of_the_past::<statement::Veto>(veto, |b| b.bundle) {
+            return keep_all(parts, vec![kept]).await;
+        }
+        let mut succession = followed.succession.clone();
+        succession
+            .take_veto(veto, now())
+            .map_err(|e: SuccessionError| refused(&e))?;
+        keep_all(
+            parts,
+            vec![statement(Kind::Veto, followed.chain.active(), veto)],
+        )
+        .await?;
+        followed.succession = succession;
+        Ok(())
+    }
+
+    /// Confirms what is due, and follows what enough nodes have confirmed. To be called once a second.
+    ///
+    /// # Errors
+    /// A store fault.
+    pub async fn tend(&self, parts: &EngineParts) -> Result<(), Problem> {
+        let mut followed = self.followed.lock().await;
+        self.do_what_is_due(parts, &mut followed).await
+    }
+
+    async fn do_what_is_due(
+        &self,
+        parts: &EngineParts,
+        followed: &mut Followed,
+    ) -> Result<(), Problem> {
+        let mut succession = followed.succession.clone();
+        if let Some(said) = succession.due(now()) {
+            let active = followed.chain.active();
+            let (digest, version) = (said.bundle, said.version);
+            let ack = sign(parts, active, said)?;
+            keep_all(parts, vec![acknowledged(active, &ack, digest, version)]).await?;
+            succession
+                .take_ack(&ack, now())
+                .map_err(|e: SuccessionError| refused(&e))?;
+            followed.succession = succession;
+        }
+        while let Some(proof) = followed.ready() {
+            let next = proof.successor();
+            // What came from a peer alone may lack its transcripts; they come with a call.
+            let checked =
+                transcripts::check_new_keys(parts, followed.chain.active(), next, &[]).await;
+            if let Err(problem) = checked {
+                tracing::warn!(bundle = %next.digest(), %problem, "a confirmed bundle cannot be followed");
+                return Ok(());
             }
+            self.follow(parts, followed, proof).await?;
         }
+        Ok(())
+    }
+
+    async fn follow(
+        &self,
+        parts: &EngineParts,
+        followed: &mut Followed,
+        proof: Activatable,
+    ) -> Result<(), Problem> {
+        let next = proof.successor().clone();
         accept(&parts.store, &next).await?;
-        chain.append(&call.bundle, now()).map_err(refuse)?;
+        // What is reserved from here on is counted by the new limits, also if its bundle was still the old one.
+        count_by(&parts.store, &next).await?;
+        followed
+            .chain
+            .activate(proof)
+            .map_err(|e: ChainError| refused(&e))?;
+        followed.succession = Succession::new(&next, Some(parts.me.clone()));
+        tracing::info!(bundle = %next.digest(), version = next.content().version, "a new policy bundle is active");
         // Presignatures were made under another policy: any doubt costs only the work.
         parts.pool.drain_on_doubt(|_| true);
         self.handle.replace(next);
-        Ok(acknowledge(parts, chain.active()))
+        Ok(())
     }
 }
 
-fn acknowledge(parts: &EngineParts, bundle: &ActiveBundle) -> BundleAck {
-    BundleAck {
-        node: parts.me.clone(),
-        bundle: bundle.digest(),
-        version: bundle.content().version,
+async fn count_by(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
+    store.set_limits(bundle).await.map_err(|e| store_fault(&e))
+}
+
+impl Followed {
+    /// The answer for a bundle of the chain.
+    async fn already(
+        &self,
+        parts: &EngineParts,
+        digest: &Hash,
+    ) -> Result<Option<BundleAck>, Problem> {
+        let Some(link) = self.chain.links().iter().find(|l| l.digest() == *digest) else {
+            return Ok(None);
+        };
+        let ack = match own_ack(parts, digest, AckStage::Confirmed).await? {
+            Some(ack) => Some(ack),
+            None => own_ack(parts, digest, AckStage::Kept).await?,
+        };
+        Ok(Some(BundleAck {
+            node: parts.me.clone(),
+            bundle: *digest,
+            version: link.content().version,
+            active: true,
+            ack,
+        }))
     }
+
+    /// A successor that counts.
+    fn ready(&self) -> Option<Activatable> {
+        let mut digests = self.succession.proposals().map(ActiveBundle::digest);
+        digests.find_map(|d| self.succession.activatable(&d, now()).ok())
+    }
+
+    /// What is said about a bundle that was decided on before the active one: kept, so that nobody offers it again.
+    fn of_the_past<B: statement::Body>(
+        &self,
+        envelope: &Envelope,
+        about: impl Fn(&B) -> Hash,
+    ) -> Option<NewStatement> {
+        let statement: Statement<B> = serde_json::from_slice(envelope.payload()).ok()?;
+        let subject = about(&statement.body);
+        let links = self.chain.links();
+        let position = links.iter().position(|l| l.digest() == subject)?;
+        let before = links.get(position.checked_sub(1)?)?;
+        let authentic = before.directory().open::<B>(envelope).is_ok();
+        authentic.then(|| self::statement(B::KIND, before, envelope))
+    }
+}
+
+fn proposal<'a>(succession: &'a Succession, digest: &Hash) -> Result<&'a ActiveBundle, Problem> {
+    succession
+        .proposals()
+        .find(|p| p.digest() == *digest)
+        .ok_or_else(|| refused(&Pending::Unknown(*digest)))
+}
+
+fn statement(kind: Kind, under: &ActiveBundle, envelope: &Envelope) -> NewStatement {
+    NewStatement {
+        kind,
+        bundle: under.digest(),
+        envelope: envelope.clone(),
+        effect: Effect::None,
+    }
+}
+
+/// The transcripts first: whoever is given them in this order has what it needs to judge the bundle.
+fn with_transcripts(
+    active: &ActiveBundle,
+    bundle: &Envelope,
+    transcripts: &[Envelope],
+) -> Vec<NewStatement> {
+    let transcripts = transcripts
+        .iter()
+        .map(|t| statement(Kind::CeremonyTranscript, active, t));
+    transcripts
+        .chain([statement(Kind::PolicyBundle, active, bundle)])
+        .collect()
+}
+
+fn acknowledged(active: &ActiveBundle, ack: &Envelope, bundle: Hash, version: u64) -> NewStatement {
+    NewStatement {
+        effect: Effect::Acknowledged { bundle, version },
+        ..statement(Kind::BundleAck, active, ack)
+    }
+}
+
+fn sign(
+    parts: &EngineParts,
+    active: &ActiveBundle,
+    body: statement::BundleAck,
+) -> Result<Envelope, Problem> {
+    Statement::new(
+        active.directory().genesis(),
+        parts.me.clone(),
+        now(),
+        end_of_time(),
+        body,
+        &mut OsRng,
+    )
+    .sign(&parts.identity)
+    .map_err(|e| ProblemCode::Internal.problem(e.to_string()))
+}
+
+async fn keep_all(parts: &EngineParts, statements: Vec<NewStatement>) -> Result<(), Problem> {
+    let kept = parts.store.keep(statements, now()).await;
+    kept.map(|_| ()).map_err(|e| store_fault(&e))
+}
+
+/// What this node's store kept as its own acknowledgement of a bundle.
+async fn own_ack(
+    parts: &EngineParts,
+    bundle: &Hash,
+    stage: AckStage,
+) -> Result<Option<Envelope>, Problem> {
+    let kept = parts
+        .store
+        .statements()
+        .await
+        .map_err(|e| store_fault(&e))?;
+    let ours = |kept: &KeptStatement| {
+        parsed_ack(kept).is_some_and(|(issuer, ack)| {
+            issuer == parts.me && ack.bundle == *bundle && ack.stage == stage
+        })
+    };
+    Ok(kept.into_iter().find(ours).map(|kept| kept.envelope))
+}
+
+/// Kept acknowledgements were verified before they were kept.
+fn parsed_ack(kept: &KeptStatement) -> Option<(MemberId, statement::BundleAck)> {
+    if kept.kind != Kind::BundleAck {
+        return None;
+    }
+    let statement: Statement<statement::BundleAck> =
+        serde_json::from_slice(kept.envelope.payload()).ok()?;
+    Some((statement.issuer, statement.body))
+}
+
+async fn candidate(
+    store: &Store,
+    succession: &Succession,
+    digest: Hash,
+) -> Result<Option<Candidate>, Problem> {
+    let Some(standing) = succession.standing(&digest, now()) else {
+        return Ok(None);
+    };
+    let kept = store.statements().await.map_err(|e| store_fault(&e))?;
+    let about = |kind: Kind| {
+        let of_kind = kept.iter().filter(move |s| s.kind == kind);
+        of_kind.map(|s| &s.envelope)
+    };
+    let says = |envelope: &Envelope, veto: bool| {
+        let payload = envelope.payload();
+        let subject = match veto {
+            true => {
+                serde_json::from_slice::<Statement<statement::Veto>>(payload).map(|s| s.body.bundle)
+            }
+            false => serde_json::from_slice::<Statement<statement::BundleAck>>(payload)
+                .map(|s| s.body.bundle),
+        };
+        subject.is_ok_and(|subject| subject == digest)
+    };
+    let bundle = succession.proposals().find(|p| p.digest() == digest);
+    Ok(bundle.map(|bundle| Candidate {
+        bundle: bundle.envelope().clone(),
+        acks: about(Kind::BundleAck)
+            .filter(|e| says(e, false))
+            .cloned()
+            .collect(),
+        vetoes: about(Kind::Veto)
+            .filter(|e| says(e, true))
+            .cloned()
+            .collect(),
+        activates_at: standing.activates_at,
+    }))
 }
 
 async fn accept(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
@@ -119,69 +499,4 @@ async fn accept(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
         Err(OpError::Failed(fault)) => Err(store_fault(&fault)),
         Err(OpError::Refused(refusal)) => Err(ProblemCode::Bundle.problem(refusal.to_string())),
     }
-}
-
-/// A key enters with the same transcript signed by every one of its nodes; this node's own is compared with what it
-/// stored at the ceremony.
-async fn check_new_key(
-    parts: &EngineParts,
-    active: &ActiveBundle,
-    key: &KeyRecord,
-    envelopes: &[Envelope],
-) -> Result<(), Problem> {
-    let refuse = |what: String| ProblemCode::Bundle.problem(format!("new key {}: {what}", key.id));
-    let mut signed = BTreeSet::new();
-    for envelope in envelopes {
-        let Ok(transcript) = active.directory().open::<CeremonyTranscript>(envelope) else {
-            continue;
-        };
-        let hash = transcript
-            .body()
-            .content_hash()
-            .map_err(|e| refuse(e.to_string()))?;
-        if hash == key.transcript && agrees(&transcript, key) {
-            signed.insert(transcript.issuer().clone());
-        }
-    }
-    if let Some(absent) = key.nodes.iter().find(|n| !signed.contains(n)) {
-        return Err(refuse(format!(
-            "there is no transcript signed by {absent} that agrees with the bundle"
-        )));
-    }
-    if !key.nodes.contains(&parts.me) {
-        return Ok(());
-    }
-    let own = parts
-        .store
-        .ceremonies()
-        .await
-        .map_err(|e| store_fault(&e))?;
-    let mine = own
-        .iter()
-        .filter_map(|c| c.transcript.as_ref())
-        .any(|envelope| {
-            let opened = active.directory().open::<CeremonyTranscript>(envelope);
-            opened.is_ok_and(|t| {
-                *t.issuer() == parts.me
-                    && t.body().content_hash().is_ok_and(|h| h == key.transcript)
-            })
-        });
-    if mine {
-        Ok(())
-    } else {
-        Err(refuse("this node took part in no such ceremony".to_owned()))
-    }
-}
-
-fn agrees(transcript: &Verified<CeremonyTranscript>, key: &KeyRecord) -> bool {
-    let body = transcript.body();
-    body.order.key == key.id
-        && body.order.protocol == key.protocol
-        && body.order.threshold == key.threshold
-        && body.order.max_faulty == key.max_faulty
-        && body.order.nodes == key.nodes
-        && body.order.purpose == key.purpose
-        && body.order.environment == key.environment
-        && body.group_key == key.group_key
-        && body.chain_code == key.chain_code
 }

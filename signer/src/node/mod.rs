@@ -3,11 +3,14 @@
 mod bundles;
 mod config;
 mod service;
+mod spread;
 mod start;
 mod status;
+mod stops;
 
 pub use bundles::FollowedChain;
 pub(crate) use config::MAX_HIGH;
 pub use config::{ConfigError, NodeConfig, PresignatureConfig, ResourceConfig};
 pub use service::Service;
+pub use spread::Spread;
 pub use start::{Node, StartError, create_store, run};

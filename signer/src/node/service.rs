@@ -19,14 +19,17 @@ use countersign_policy::bundle::Role;
 use countersign_policy::{Hash, MemberId};
 
 use super::bundles::FollowedChain;
+use super::spread::{self, Spread};
 use super::status;
+use super::stops::{self, Way};
 use crate::ceremony::Ceremonies;
 use crate::net::PeerIdentity;
-use crate::session::{Engine, PoolFiller, ledgers};
+use crate::session::{Engine, PoolFiller, ledgers, starts};
 use crate::store::Cause;
 use crate::wire::{
-    Bundles, CeremonyStatus, EntriesKnown, NodeStatus, Pools, PresignInvitation, Problem,
-    ProblemCode, PushEntries, Records, path,
+    Bundles, CeremonyStatus, EntriesKnown, ExchangeStatements, Freezes, GiveStatement, NodeStatus,
+    Pools, PresignInvitation, Problem, ProblemCode, PushEntries, Records, RegisterStart,
+    StartRegistered, StatementTaken, StatementsExchanged, path,
 };
 
 /// Everything the API answers from.
@@ -40,6 +43,8 @@ pub struct Service {
     pub filler: Arc<PoolFiller>,
     /// The bundle chain.
     pub chain: FollowedChain,
+    /// What goes from node to node by itself.
+    pub spread: Spread,
     /// Room for bodies.
     pub intake: Intake,
 }
@@ -54,6 +59,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(path::SIGN, post(sign))
         .route(path::STOP, post(stop))
         .route(path::BUNDLES, post(submit_bundle).get(bundles))
+        .route(path::ACTIVATE, post(activate_bundle))
         .route(path::CEREMONIES, post(start_ceremony))
         .route(&format!("{}/{{digest}}", path::CEREMONIES), get(ceremony))
         .route(path::STATUS, get(node_status))
@@ -61,6 +67,12 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(path::RECORDS, get(records))
         .route(path::PRESIGN, post(presign))
         .route(path::ENTRIES, post(entries))
+        .route(path::START, post(register_start))
+        .route(path::STATEMENTS, post(statements))
+        .route(path::VETO, post(veto))
+        .route(path::FREEZE, post(freeze))
+        .route(path::UNFREEZE, post(unfreeze))
+        .route(path::FREEZES, get(freezes))
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .route_layer(from_fn_with_state(Arc::clone(&service), intake))
         .fallback(async || Refusal(ProblemCode::NotFound.problem("this node has no such path")))
@@ -121,9 +133,11 @@ fn operation_of(at: &str) -> &'static str {
         path::PREPARE => "prepare",
         path::SIGN => "sign",
         path::STOP => "stop",
-        path::BUNDLES => "bundle",
+        path::BUNDLES | path::ACTIVATE => "bundle",
+        path::VETO => "veto",
+        path::FREEZE | path::UNFREEZE => "freeze",
         path::PRESIGN => "presign",
-        path::ENTRIES => "peer",
+        path::ENTRIES | path::START | path::STATEMENTS => "peer",
         at if at.starts_with(path::CEREMONIES) => "ceremony",
         _ => "read",
     }
@@ -264,12 +278,92 @@ async fn submit_bundle(
     let call: crate::wire::SubmitBundle =
         take(&s, "bundle", &caller, Role::Coordinator, &body).await?;
     let subject = call.bundle.digest().to_string();
-    let result = s.chain.submit(s.engine.parts(), call).await;
+    let result = s.chain.propose(s.engine.parts(), call).await;
+    s.spread.changed();
     recorded(&s, &caller, ("bundle", subject), result).await
 }
 
-async fn bundles(State(s): Shared) -> Json<Bundles> {
-    Json(s.chain.show().await)
+async fn activate_bundle(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::BundleAck> {
+    let call: crate::wire::ActivateBundle =
+        take(&s, "bundle", &caller, Role::Coordinator, &body).await?;
+    let subject = call.bundle.digest().to_string();
+    let result = s.chain.activate(s.engine.parts(), call).await;
+    s.spread.changed();
+    recorded(&s, &caller, ("bundle", subject), result).await
+}
+
+async fn bundles(State(s): Shared) -> Answer<Bundles> {
+    let shown = s.chain.show(&s.engine.parts().store).await;
+    shown.map(Json).map_err(Refusal)
+}
+
+/// Whoever connects may bring what proves itself.
+async fn given(
+    s: &Service,
+    caller: &PeerIdentity,
+    operation: &str,
+    body: &[u8],
+) -> Result<GiveStatement, Refusal> {
+    match serde_json::from_slice(body) {
+        Ok(call) => Ok(call),
+        Err(error) => {
+            let problem = ProblemCode::Malformed.problem(error.to_string());
+            record_refusal(s, caller, (operation, caller.member.as_str()), &problem).await;
+            Err(Refusal(problem))
+        }
+    }
+}
+
+async fn freeze(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StatementTaken> {
+    let call = given(&s, &caller, "freeze", &body).await?;
+    let subject = call.statement.digest().to_string();
+    let result = stops::freeze(&s, &call.statement, Way::Given).await;
+    recorded(&s, &caller, ("freeze", subject), result).await
+}
+
+async fn unfreeze(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StatementTaken> {
+    let call = given(&s, &caller, "freeze", &body).await?;
+    let subject = call.statement.digest().to_string();
+    let result = stops::unfreeze(&s, &call.statement, Way::Given).await;
+    recorded(&s, &caller, ("freeze", subject), result).await
+}
+
+async fn veto(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StatementTaken> {
+    let call = given(&s, &caller, "veto", &body).await?;
+    let subject = call.statement.digest().to_string();
+    let result = stops::veto(&s, &call.statement, Way::Given).await;
+    recorded(&s, &caller, ("veto", subject), result).await
+}
+
+async fn freezes(State(s): Shared) -> Answer<Freezes> {
+    stops::freezes(&s).await.map(Json).map_err(Refusal)
+}
+
+async fn statements(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StatementsExchanged> {
+    let call: ExchangeStatements = take(&s, "peer", &caller, Role::Node, &body).await?;
+    let result = spread::answer(&s, call).await;
+    let subject = caller.member.to_string();
+    recorded(&s, &caller, ("peer", subject), result).await
 }
 
 async fn start_ceremony(
@@ -346,6 +440,17 @@ async fn entries(
 ) -> Answer<EntriesKnown> {
     let call: PushEntries = take(&s, "peer", &caller, Role::Node, &body).await?;
     let result = ledgers::take(s.engine.parts(), &caller.member, call).await;
+    let subject = caller.member.to_string();
+    recorded(&s, &caller, ("peer", subject), result).await
+}
+
+async fn register_start(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StartRegistered> {
+    let call: RegisterStart = take(&s, "peer", &caller, Role::Node, &body).await?;
+    let result = starts::answer(s.engine.parts(), &caller.member, call).await;
     let subject = caller.member.to_string();
     recorded(&s, &caller, ("peer", subject), result).await
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,15 +12,18 @@ use countersign_policy::Envelope;
 use super::bundles::FollowedChain;
 use super::config::NodeConfig;
 use super::service::{Intake, Service, router};
+use super::spread::{self, Spread};
 use crate::ceremony::{Ceremonies, PrimeMaker};
-use crate::clock::now;
+use crate::clock::{ClockWatch, now};
 use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
     ClientLimits, NodeClient, PeerLimits, PeerNetwork, Refusals, Refused, Server, ServerLimits,
     TlsIdentity,
 };
 use crate::process::forbid_core_dumps;
-use crate::session::{Engine, EngineParts, PoolFiller, ShareCache, ledgers};
+use crate::session::{
+    Engine, EngineParts, PoolFiller, Questions, Registration, ShareCache, clocks, ledgers, starts,
+};
 use crate::store::{Cause, OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
 
@@ -85,8 +88,12 @@ impl Node {
         }
         let tls = tls_identity(&config)?;
         let clients = clients(&config, &tls, &bundle)?;
+        clocks::require_not_back(&store, now(), active.skew_seconds())
+            .map_err(|e| failed("clock")(&e))?;
+        let start = store.begin_start().await;
+        let registration = Arc::new(Registration::new(start.map_err(|e| failed("store")(&e))?));
         // Before anything is written: what an old copy of the store would write now contradicts what it signed before.
-        let introduced = ledgers::introduce_to_all(&store, &clients)
+        starts::register_with_all(&store, &clients, &bundle, &registration)
             .await
             .map_err(|e| failed("store")(&e))?;
         for open in store
@@ -127,7 +134,9 @@ impl Node {
             bundle: bundle.clone(),
             store,
             peers: peers.clone(),
-            introduced,
+            registration,
+            questions: Questions::default(),
+            watch: ClockWatch::new(now(), Instant::now()),
             workers: Arc::new(workers.map_err(|e| failed("threads")(&e))?),
             pool: Arc::new(PresignaturePool::new(
                 watermarks,
@@ -147,6 +156,7 @@ impl Node {
             ceremonies,
             filler,
             chain,
+            spread: Spread::default(),
             intake: Intake::default(),
         });
         let routes = router(Arc::clone(&service)).merge(peers.router());
@@ -264,6 +274,11 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             sweeper.engine.sweep().await;
+            let parts = sweeper.engine.parts();
+            clocks::tend(parts).await;
+            // A store fault shows at the next thing that matters.
+            let _ = starts::record_when_complete(parts).await;
+            let _ = sweeper.chain.tend(parts).await;
         }
     });
     let filling = Arc::clone(service);
@@ -287,6 +302,10 @@ fn background(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![sweep, fill, primes];
     let members: Vec<_> = service.engine.parts().peers.peers().cloned().collect();
     for peer in members {
+        let (giving, to) = (Arc::clone(service), peer.clone());
+        tasks.push(tokio::spawn(async move {
+            spread::keep_giving(&giving, &to).await;
+        }));
         let pushing = Arc::clone(service);
         tasks.push(tokio::spawn(async move {
             loop {

@@ -80,6 +80,9 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
         ledger_head: head.head,
         keys,
         peers: peer_states.collect(),
+        incarnation: parts.registration.incarnation(),
+        registered: parts.registration.is_complete(&bundle, &parts.me),
+        freeze_head: parts.store.freezes().map_err(|e| store_fault(&e))?.head(),
         background,
     })
 }

@@ -1,6 +1,7 @@
 //! The signer's side of a session: prepare and sign. How one ends otherwise is in `endings`.
 
 mod endings;
+mod frozen;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +11,14 @@ use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
 use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
 
+use super::clocks;
 use super::exchange::{self, Confirmed};
-use super::ledgers::{self, Introduced};
+use super::ledgers::Questions;
 use super::shares::ShareCache;
+use super::starts::{self, Registration};
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
-use crate::clock::now;
+use crate::clock::{ClockWatch, now};
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
@@ -39,8 +42,12 @@ pub struct EngineParts {
     pub store: Store,
     /// The other nodes.
     pub peers: PeerNetwork,
-    /// Those of them that this process may promise something with.
-    pub introduced: Introduced,
+    /// Those of them that know of this process's start.
+    pub registration: Arc<Registration>,
+    /// Those of them that are being asked to prove something.
+    pub questions: Questions,
+    /// Notices when the machine's clock is set.
+    pub watch: ClockWatch,
     /// Threads for cryptography.
     pub workers: Arc<Workers>,
     /// Presignatures in memory.
@@ -129,24 +136,40 @@ impl Engine {
         }
         let at = now();
         let bundle = self.parts.bundle.current();
-        let admitted = gate::admit(&bundle, &self.parts.me, &call, at)?;
+        clocks::require_sound(&self.parts, at, bundle.skew_seconds())?;
+        let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
+        let admitted = gate::admit(&bundle, &self.parts.me, &call, &freezes, at)?;
         self.refuse_banned(&admitted)?;
-        let participants = admitted.authorization().body().participants.iter();
-        ledgers::require_introduced(&self.parts, participants).await?;
-        // A share that is missing or does not open must show before anything is promised.
-        let key = admitted.key().clone();
-        self.share(&key).await?;
+        let terms = admitted.terms();
+        let reservers: Vec<MemberId> = terms.reservers().cloned().collect();
+        starts::require_registered(&self.parts, admitted.key(), &reservers).await?;
+        self.parts
+            .store
+            .raise_time_floor(at)
+            .await
+            .map_err(|e| store_fault(&e))?;
+        let signs = terms.participants.contains(&self.parts.me);
+        if signs {
+            // A share that is missing or does not open must show before anything is promised.
+            let key = admitted.key().clone();
+            self.share(&key).await?;
+        }
         self.abort_stale(&admitted, at).await;
-        let presignature = self.take_presignature(&admitted)?;
+        let presignature = match signs {
+            true => self.take_presignature(&admitted)?,
+            false => None,
+        };
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
-        self.table
-            .insert(Arc::new(Session::new(spend, presignature)));
+        let session = Arc::new(Session::new(spend, presignature));
+        self.table.insert(Arc::clone(&session));
+        // A freeze that came since the admission did not find the session in the table.
+        self.abort_if_frozen(&session).await?;
         Ok(Prepared { receipt })
     }
 
     /// Takes all receipts, confirms with the peers, releases or aborts, and runs the protocol. Repeating the call waits
-    /// for the same result.
+    /// for the same result. A witness confirms and is done: it has no signature to answer with.
     ///
     /// # Errors
     /// Why there is no signature, and who is to blame if that is known.
@@ -182,6 +205,11 @@ impl Engine {
             spend.receipt(),
             &call.receipts,
         )?;
+        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
+        if spend.is_witness(&self.parts.me) {
+            exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
+            return Ok(Vec::new());
+        }
         let key = spend.admitted().key();
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
@@ -192,7 +220,6 @@ impl Engine {
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
-        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
@@ -359,7 +386,7 @@ impl Engine {
 
     fn refuse_banned(&self, admitted: &Admitted) -> Result<(), Problem> {
         let key = admitted.key();
-        for participant in &admitted.authorization().body().participants {
+        for participant in admitted.terms().reservers() {
             let cheated = self
                 .parts
                 .store

@@ -176,6 +176,13 @@ impl SessionTable {
         attempts.filter(|s| !s.is_finished()).cloned().collect()
     }
 
+    /// All open sessions.
+    pub fn open(&self) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        let all = sessions.by_id.values();
+        all.filter(|s| !s.is_finished()).cloned().collect()
+    }
+
     /// Whether any session has started and not ended.
     pub fn any_running(&self) -> bool {
         let sessions = self.lock();

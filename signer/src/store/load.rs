@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use countersign_policy::{Envelope, Hash, KeyId, MemberId, Timestamp};
+use countersign_policy::bundle::PolicyBundle;
+use countersign_policy::statement::{Kind, Observation, Statement};
+use countersign_policy::{Envelope, FreezeSet, Hash, KeyId, MemberId, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
 
 use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
+use super::ledger::rules::holds_outstanding;
 use super::open::Identity;
 use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
+use super::starts::Starts;
 use super::state::{HeldSecret, Peer, State};
+use super::statements::{KeptStatement, Statements};
 use super::{StoreError, rows};
+use crate::wire::StartName;
 
 /// How many rows are read at a time; between them nothing else waits for the database at start.
 const PAGE: i64 = 1024;
@@ -24,11 +30,11 @@ pub(super) fn load(
 ) -> Result<State, StoreError> {
     let mut state = State {
         authors: vec![node.clone()],
+        index: Index::new(node.clone()),
         node,
         genesis,
         identity,
         own: Vec::new(),
-        index: Index::default(),
         peers: BTreeMap::new(),
         shares: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -36,12 +42,19 @@ pub(super) fn load(
         key_bans: BTreeMap::new(),
         bundles: Vec::new(),
         records: RecordCounts::new(0, 0),
+        starts: Starts::default(),
+        time_floor: Timestamp::from_millis(0),
+        statements: Statements::default(),
+        freezes: FreezeSet::default(),
         fresh: Vec::new(),
         rolled_back: None,
     };
     state.load_authors(db)?;
+    state.hold_outstanding(db)?;
     state.load_ledger(db)?;
+    state.load_observations(db)?;
     state.load_material(db)?;
+    state.load_standing(db)?;
     let (newest, refusals): (Option<i64>, i64) = db
         .query_row(
             "SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records",
@@ -153,8 +166,34 @@ impl State {
             return Err(broken());
         }
         digests.push(envelope.digest());
-        self.index
-            .apply(author, sequence, statement.issued_at, &entry.event);
+        let (at, event) = (statement.issued_at, &entry.event);
+        self.index.apply((author, issuer), sequence, at, event);
+        Ok(())
+    }
+
+    /// Without a limit on what is outstanding, old spends need not be kept while the ledger is read. What counts is said
+    /// later, by the verified bundle.
+    fn hold_outstanding(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let bundles: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM bundles", [])?;
+        let mut hold = false;
+        for (bytes,) in bundles {
+            let envelope = rows::decode(&bytes)?;
+            let bundle: Statement<PolicyBundle> =
+                serde_json::from_slice(envelope.payload()).map_err(|e| corrupt("bundle", &e))?;
+            hold |= holds_outstanding(&bundle.body);
+        }
+        self.index.spends.hold_outstanding(hold);
+        Ok(())
+    }
+
+    fn load_observations(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let stored: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM observations", [])?;
+        for (bytes,) in stored {
+            let envelope = rows::decode(&bytes)?;
+            let said: Statement<Observation> = serde_json::from_slice(envelope.payload())
+                .map_err(|e| corrupt("observation", &e))?;
+            self.index.spends.observed(said.body);
+        }
         Ok(())
     }
 
@@ -187,6 +226,63 @@ impl State {
                 return Err(StoreError::Corrupt(format!("bundle {expected} is missing")));
             }
             self.bundles.push(Hash::from_bytes(tag_of(digest)?));
+        }
+        Ok(())
+    }
+
+    fn load_standing(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let starts: Vec<(i64, Vec<u8>)> = all(
+            db,
+            "SELECT incarnation, nonce FROM starts ORDER BY incarnation",
+            [],
+        )?;
+        for (incarnation, nonce) in starts {
+            self.starts.own.push(start_name(incarnation, nonce)?);
+        }
+        let peers: Vec<(String, i64, Vec<u8>)> =
+            all(db, "SELECT member, incarnation, nonce FROM peer_starts", [])?;
+        for (member, incarnation, nonce) in peers {
+            let member = member
+                .parse::<MemberId>()
+                .map_err(|e| corrupt("start", &e))?;
+            let start = start_name(incarnation, nonce)?;
+            self.starts.peers.insert(member, start);
+        }
+        self.load_statements(db)?;
+        let floor: Vec<(i64,)> = all(db, "SELECT at FROM time_floor", [])?;
+        if let [(at,)] = floor.as_slice() {
+            self.time_floor = Timestamp::from_millis(*at);
+        }
+        Ok(())
+    }
+
+    fn load_statements(&mut self, db: &Connection) -> Result<(), StoreError> {
+        type Stored = (i64, Vec<u8>, String, Vec<u8>, i64, Vec<u8>);
+        let statements: Vec<Stored> = all(
+            db,
+            "SELECT position, digest, kind, bundle, entry, envelope FROM statements ORDER BY position",
+            [],
+        )?;
+        for (expected, (position, digest, kind, bundle, entry, envelope)) in
+            (1i64..).zip(statements)
+        {
+            let envelope = rows::decode(&envelope)?;
+            let digest = Hash::from_bytes(tag_of(digest)?);
+            let known = Kind::ALL.iter().find(|k| k.as_str() == kind);
+            let kind = known.filter(|k| k.payload_type() == envelope.payload_type());
+            let (Some(kind), true) = (kind, position == expected && envelope.digest() == digest)
+            else {
+                return Err(StoreError::Corrupt(format!(
+                    "statement {expected} is not whole"
+                )));
+            };
+            self.statements.push(KeptStatement {
+                digest,
+                kind: *kind,
+                bundle: Hash::from_bytes(tag_of(bundle)?),
+                entry: entry.unsigned_abs(),
+                envelope,
+            });
         }
         Ok(())
     }
@@ -227,6 +323,13 @@ where
             .collect()
     };
     read().map_err(|error| StoreError::failed("load", error))
+}
+
+fn start_name(incarnation: i64, nonce: Vec<u8>) -> Result<StartName, StoreError> {
+    Ok(StartName {
+        incarnation: incarnation.unsigned_abs(),
+        nonce: Hash::from_bytes(tag_of(nonce)?),
+    })
 }
 
 fn tag_of(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {

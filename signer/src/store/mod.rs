@@ -15,22 +15,27 @@ mod records;
 mod rows;
 mod seal;
 mod secrets;
+mod starts;
 mod state;
+mod statements;
 #[cfg(test)]
 mod tests;
+mod time_floor;
 mod writer;
 
 pub use crate::wire::Record;
 pub use history::{CeremonyProgress, KeyBan};
 pub use kek::{Argon2Cost, DataKey, KekError, KeyEncryptionKey, MIN_PASSPHRASE, PassphraseKek};
 pub use ledger::{
-    AbortRefusal, Aborted, IngestRefusal, LedgerPosition, OwnEntryRefusal, PeerPosition,
-    ReleaseRefusal, Released, ReserveRefusal, Reserved, SessionState, SessionStatus,
+    AbortRefusal, Aborted, IngestRefusal, LedgerPosition, ObserveRefusal, OwnEntryRefusal,
+    PeerPosition, ReleaseRefusal, Released, ReserveRefusal, Reserved, SessionState, SessionStatus,
 };
 pub use open::{OpenError, OpenMode, StoreOptions};
 pub use records::{Cause, NewRecord, RECORD_BURST};
 pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
+pub use starts::{OwnStart, StartRefusal};
+pub use statements::{Effect, KeptStatement, NewStatement};
 pub use writer::LAZY_WRITE;
 
 use std::sync::{Arc, RwLock};
@@ -251,6 +256,15 @@ impl Store {
             Some(failure) => Err(failure.clone()),
             None => Ok(read(&published)),
         }
+    }
+
+    /// Makes freezes count that come from no commit: see [`Store::restore_freezes`].
+    fn publish_freezes(&self, freezes: countersign_policy::FreezeSet) {
+        let mut published = match self.shared.published.write() {
+            Ok(published) => published,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        published.freezes = freezes;
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {

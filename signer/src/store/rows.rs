@@ -33,6 +33,10 @@ pub(super) enum Write {
         seen: u64,
         evidence: Vec<u8>,
     },
+    Observation {
+        statement: Hash,
+        envelope: Vec<u8>,
+    },
     Share {
         key: KeyId,
         generation: u32,
@@ -64,6 +68,26 @@ pub(super) enum Write {
         version: u64,
         digest: Hash,
         envelope: Vec<u8>,
+    },
+    Statement {
+        position: u64,
+        digest: Hash,
+        kind: &'static str,
+        bundle: Hash,
+        entry: u64,
+        envelope: Vec<u8>,
+    },
+    Start {
+        incarnation: u64,
+        nonce: Hash,
+    },
+    PeerStart {
+        member: MemberId,
+        incarnation: u64,
+        nonce: Hash,
+    },
+    TimeFloor {
+        at: Timestamp,
     },
     Record {
         sequence: u64,
@@ -184,6 +208,14 @@ impl Write {
                 "INSERT OR REPLACE INTO rolled_back (one, ours, seen, evidence) VALUES (1, ?1, ?2, ?3)",
                 params![int(*ours), int(*seen), evidence],
             ),
+            Self::Observation {
+                statement,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO observations (statement, envelope) VALUES (?1, ?2)",
+                params![statement.as_bytes(), envelope],
+            ),
             _ => self.execute_material(db),
         }
     }
@@ -270,7 +302,53 @@ impl Write {
                 params![int(*oldest)],
             )
             .map(|_| ()),
-            _ => Err(StoreError::Internal("a ledger row among material")),
+            _ => self.execute_standing(db),
+        }
+    }
+
+    /// What came from others and what this node knows of starts and time.
+    fn execute_standing(&self, db: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Statement {
+                position,
+                digest,
+                kind,
+                bundle,
+                entry,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO statements (position, digest, kind, bundle, entry, envelope) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    int(*position),
+                    digest.as_bytes(),
+                    kind,
+                    bundle.as_bytes(),
+                    int(*entry),
+                    envelope
+                ],
+            ),
+            Self::Start { incarnation, nonce } => one(
+                db,
+                "INSERT INTO starts (incarnation, nonce) VALUES (?1, ?2)",
+                params![int(*incarnation), nonce.as_bytes()],
+            ),
+            Self::PeerStart {
+                member,
+                incarnation,
+                nonce,
+            } => one(
+                db,
+                "INSERT INTO peer_starts (member, incarnation, nonce) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (member) DO UPDATE SET incarnation = ?2, nonce = ?3",
+                params![member.as_str(), int(*incarnation), nonce.as_bytes()],
+            ),
+            Self::TimeFloor { at } => one(
+                db,
+                "INSERT INTO time_floor (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = ?1",
+                params![at.as_millis()],
+            ),
+            _ => Err(StoreError::Internal("a row that nobody writes")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use countersign_policy::{Envelope, Hash, IdentityKey, KeyId, MemberId};
+use countersign_policy::{Envelope, FreezeSet, Hash, IdentityKey, KeyId, MemberId, Timestamp};
 
 use super::StoreError;
 use super::history::{CeremonyProgress, KeyBan};
@@ -11,6 +11,8 @@ use super::ledger::index::{Author, Index};
 use super::ledger::{LedgerPosition, PeerPosition};
 use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
+use super::starts::Starts;
+use super::statements::Statements;
 
 /// How many own entries are kept in memory for peers that are nearly up to date.
 const RECENT: usize = 1024;
@@ -33,6 +35,11 @@ pub(super) struct State {
     /// Digests of the bundles, by version.
     pub bundles: Vec<Hash>,
     pub records: RecordCounts,
+    pub starts: Starts,
+    pub time_floor: Timestamp,
+    pub statements: Statements,
+    /// What stands still. Empty after loading, until the bundles are there under which freezes open.
+    pub freezes: FreezeSet,
     /// Own entries made since the last commit.
     pub fresh: Vec<Envelope>,
     /// Our head and what somebody has of us beyond it.
@@ -80,6 +87,12 @@ pub(super) struct Published {
     recent: VecDeque<Envelope>,
     pub peers: BTreeMap<MemberId, PeerPosition>,
     pub key_bans: BTreeSet<(KeyId, MemberId)>,
+    /// The newest acknowledged start of each peer.
+    pub incarnations: BTreeMap<MemberId, u64>,
+    pub time_floor: Timestamp,
+    /// How many statements there are.
+    pub statements: u64,
+    pub freezes: FreezeSet,
     pub failure: Option<StoreError>,
 }
 
@@ -90,6 +103,10 @@ impl Published {
             recent: VecDeque::new(),
             peers: BTreeMap::new(),
             key_bans: BTreeSet::new(),
+            incarnations: BTreeMap::new(),
+            time_floor: state.time_floor,
+            statements: state.statements.len(),
+            freezes: state.freezes.clone(),
             failure: None,
         };
         published.update(state);
@@ -110,6 +127,12 @@ impl Published {
             };
             self.peers.insert(member.clone(), position);
         }
+        for (member, start) in &state.starts.peers {
+            self.incarnations.insert(member.clone(), start.incarnation);
+        }
+        self.time_floor = state.time_floor;
+        self.statements = state.statements.len();
+        self.freezes = state.freezes.clone();
         if self.key_bans.len() != state.key_bans.len() {
             self.key_bans = state.key_bans.keys().cloned().collect();
         }

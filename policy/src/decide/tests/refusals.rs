@@ -254,13 +254,22 @@ fn the_cap_is_on_the_whole_transaction() {
         .intent()
         .clone();
     let asset = intent.transfers[0].asset;
-    assert_eq!(super::super::moved(&intent, &asset), Amount::from(5_u64));
+    assert_eq!(
+        super::super::transfers::moved(&intent, &asset),
+        Amount::from(5_u64)
+    );
     intent.transfers.push(intent.transfers[0].clone());
-    assert_eq!(super::super::moved(&intent, &asset), Amount::from(10_u64));
+    assert_eq!(
+        super::super::transfers::moved(&intent, &asset),
+        Amount::from(10_u64)
+    );
     intent.transfers[0].amount = Amount::MAX;
-    assert_eq!(super::super::moved(&intent, &asset), Amount::MAX);
+    assert_eq!(super::super::transfers::moved(&intent, &asset), Amount::MAX);
     let other = Network::ETHEREUM.native_asset();
-    assert_eq!(super::super::moved(&intent, &other), Amount::ZERO);
+    assert_eq!(
+        super::super::transfers::moved(&intent, &other),
+        Amount::ZERO
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! How a session ends without a signature: it failed, it was stopped, its time is over, or another attempt takes its place.
 
-use countersign_policy::Timestamp;
-use countersign_policy::bundle::Role;
+use countersign_policy::bundle::{ActiveBundle, Role};
 use countersign_policy::statement::{
-    Cancel, SignRequest, Statement, StopAck, StopOutcome, Verified,
+    Cancel, Kind, SignRequest, Statement, StopAck, StopOutcome, Verdict, Verified,
 };
+use countersign_policy::{Envelope, FreezeSet, Timestamp};
 use rand_core::OsRng;
 
 use super::super::table::Session;
@@ -55,25 +55,18 @@ impl Engine {
         };
         let request: Verified<SignRequest> =
             bundle.directory().open(&call.request).map_err(refuse)?;
-        let cancel: Verified<Cancel> = bundle.directory().open(&call.cancel).map_err(refuse)?;
-        if cancel.body().request != request.digest() {
-            return Err(ProblemCode::Statement.problem("the cancel is for another request"));
-        }
-        let who = cancel.issuer();
-        let may = who == request.issuer()
-            || bundle.has_role(who, Role::SecurityOfficer)
-            || bundle.has_role(who, Role::Coordinator);
-        if !may {
-            return Err(ProblemCode::Forbidden.problem(format!(
-                "{who} may not cancel a request of {}",
-                request.issuer()
-            )));
+        let no = call.cancel.digest();
+        if call.cancel.payload_type() == Kind::Approval.payload_type() {
+            let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
+            require_rejection(&bundle, &request, &call.cancel, &freezes)?;
+        } else {
+            require_cancel(&bundle, &request, &call.cancel)?;
         }
         let at = now();
         let outcome = self
             .parts
             .store
-            .stop(request.digest(), cancel.digest(), at)
+            .stop(request.digest(), no, at)
             .await
             .map_err(|e| store_fault(&e))?;
         if outcome == StopOutcome::Stopped {
@@ -88,7 +81,7 @@ impl Engine {
         }
         let body = StopAck {
             request: request.digest(),
-            cancel: cancel.digest(),
+            cancel: no,
             outcome,
         };
         let genesis = bundle.directory().genesis();
@@ -142,4 +135,54 @@ impl Engine {
             }
         }
     }
+}
+
+/// A cancel by the initiator, an officer or a coordinator.
+fn require_cancel(
+    bundle: &ActiveBundle,
+    request: &Verified<SignRequest>,
+    envelope: &Envelope,
+) -> Result<(), Problem> {
+    let cancel: Verified<Cancel> = bundle
+        .directory()
+        .open(envelope)
+        .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+    if cancel.body().request != request.digest() {
+        return Err(ProblemCode::Statement.problem("the cancel is for another request"));
+    }
+    let who = cancel.issuer();
+    let may = who == request.issuer()
+        || bundle.has_role(who, Role::SecurityOfficer)
+        || bundle.has_role(who, Role::Coordinator);
+    if may {
+        return Ok(());
+    }
+    Err(ProblemCode::Forbidden.problem(format!(
+        "{who} may not cancel a request of {}",
+        request.issuer()
+    )))
+}
+
+/// An officer's no, which needs no exactness: it is about this request, and the officer is not frozen.
+fn require_rejection(
+    bundle: &ActiveBundle,
+    request: &Verified<SignRequest>,
+    envelope: &Envelope,
+    freezes: &FreezeSet,
+) -> Result<(), Problem> {
+    let refuse = |what: &str| Err(ProblemCode::Statement.problem(what));
+    let approval = bundle
+        .open_approval(envelope)
+        .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+    if approval.body().request != request.digest() {
+        return refuse("the rejection is of another request");
+    }
+    if approval.body().verdict == Verdict::Approve {
+        return refuse("an approval stops nothing");
+    }
+    let who = approval.issuer();
+    if !freezes.blocks_member(who, approval.key_of(who)).is_empty() {
+        return refuse("the officer, or the key used, is frozen");
+    }
+    Ok(())
 }
