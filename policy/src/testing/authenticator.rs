@@ -5,9 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use ed25519_dalek::Signer as _;
 
+use super::{TestDeployment, member};
 use crate::bundle::{Credential, CredentialAlgorithm, WebAuthnPolicy};
+use crate::statement::Body;
 use crate::webauthn::Assertion;
-use crate::{Hash, HexBytes};
+use crate::{Envelope, Hash, HexBytes, StatementId};
 
 /// The relying party of officers' approvals in tests.
 pub const RP_ID: &str = "approve.example.com";
@@ -140,5 +142,36 @@ impl TestAuthenticator {
     pub fn assert(&mut self, challenge: &Hash) -> Assertion {
         let draft = self.draft(challenge);
         self.sign(draft)
+    }
+}
+
+impl TestDeployment {
+    /// Gives a member an authenticator's credential in the genesis, and lets the bundle accept assertions from the
+    /// authenticator's origin.
+    pub fn add_credential(&mut self, id: &str, authenticator: &TestAuthenticator) {
+        let content = self.content_mut();
+        content
+            .webauthn
+            .get_or_insert_with(|| authenticator.policy());
+        let id = member(id);
+        let found = content.members.iter_mut().find(|m| m.id == id);
+        let found = found.expect("a member of the test deployment");
+        found.credentials.push(authenticator.credential());
+    }
+
+    /// Issues a statement for `life_seconds` with the assertion of an authenticator in place of a signature.
+    pub fn sign_with<B: Body>(
+        &self,
+        issuer: &str,
+        life_seconds: u64,
+        body: B,
+        authenticator: &mut TestAuthenticator,
+    ) -> Envelope {
+        let id = StatementId::random(&mut rand_core::OsRng);
+        let statement = self.statement(issuer, id.as_str(), life_seconds, body);
+        let challenge = statement.challenge().expect("the statement can be written");
+        statement
+            .assert(authenticator.assert(&challenge))
+            .expect("the statement can be written")
     }
 }

@@ -32,19 +32,19 @@ use std::collections::BTreeMap;
 
 use rand_core::OsRng;
 
-pub use officers::{LEDGERS, SECURITY, TREASURY, USDT, USDT_LIMIT, usdt};
 pub use authenticator::{AssertionDraft, TestAuthenticator};
+pub use officers::{LEDGERS, SECURITY, TREASURY, USDT, USDT_LIMIT, usdt};
 pub use samples::{Sample, open_as, samples};
 pub use single_key::SingleKey;
 
-use crate::bundle::{ActiveBundle, BundleChain, Group, KeyRecord, PolicyBundle, Wallet};
+use crate::bundle::{ActiveBundle, BundleChain, KeyRecord, PolicyBundle, Wallet};
 use crate::statement::{
-    Approval, Authorization, Body, Cancel, CancelReason, KeyCeremony, SignRequest, StatedIntent,
-    Statement, TransactionHex, Verdict,
+    Authorization, Body, Cancel, CancelReason, KeyCeremony, SignRequest, StatedIntent, Statement,
+    TransactionHex,
 };
 use crate::{
-    DerivationPath, Envelope, ExternalId, Facts, GroupId, Hash, IdentityKey, KeyId, MemberId,
-    Network, StatementId, Timestamp, WalletId, decode,
+    DerivationPath, Envelope, ExternalId, Hash, IdentityKey, KeyId, MemberId, Network, StatementId,
+    Timestamp, WalletId, decode,
 };
 
 /// The policy author.
@@ -264,75 +264,6 @@ impl TestDeployment {
                 .expect("room for a signature");
         }
         envelope
-    }
-
-    /// Gives a member an authenticator's credential in the genesis, and lets the bundle accept assertions from the
-    /// authenticator's origin.
-    pub fn add_credential(&mut self, id: &str, authenticator: &TestAuthenticator) {
-        self.content
-            .webauthn
-            .get_or_insert_with(|| authenticator.policy());
-        let member = self
-            .content
-            .members
-            .iter_mut()
-            .find(|m| m.id.as_str() == id)
-            .expect("a member of the test deployment");
-        member.credentials.push(authenticator.credential());
-    }
-
-    /// Adds an approval group of officers to the genesis.
-    pub fn add_group(&mut self, id: &str, members: &[&str]) {
-        let mut members: Vec<_> = members.iter().map(|id| member(id)).collect();
-        members.sort();
-        let id = GroupId::new(id).expect("a group id");
-        self.content.groups.push(Group { id, members });
-        self.content.groups.sort_by(|a, b| a.id.cmp(&b.id));
-    }
-
-    /// What an officer who looked at `request` under `bundle` signs for ten minutes.
-    ///
-    /// # Panics
-    /// When no facts can be established about the request.
-    pub fn approval(
-        &self,
-        bundle: &ActiveBundle,
-        request: &Envelope,
-        officer: &str,
-        verdict: Verdict,
-    ) -> Envelope {
-        self.sign(officer, 600, self.approval_body(bundle, request, verdict))
-    }
-
-    /// What [`TestDeployment::approval`] says, to change before it is signed.
-    ///
-    /// # Panics
-    /// When no facts can be established about the request.
-    pub fn approval_body(
-        &self,
-        bundle: &ActiveBundle,
-        request: &Envelope,
-        verdict: Verdict,
-    ) -> Approval {
-        let request = bundle.directory().open(request).expect("a sign request");
-        let facts = Facts::establish(bundle, request.body()).expect("the facts of the request");
-        Approval::of(bundle, &request, &facts, verdict).expect("facts of this request")
-    }
-
-    /// Issues a statement for `life_seconds` with the assertion of an authenticator in place of a signature.
-    pub fn sign_with<B: Body>(
-        &self,
-        issuer: &str,
-        life_seconds: u64,
-        body: B,
-        authenticator: &mut TestAuthenticator,
-    ) -> Envelope {
-        let id = StatementId::random(&mut OsRng);
-        let statement = self.statement(issuer, id.as_str(), life_seconds, body);
-        let challenge = statement.challenge().expect("the statement can be written");
-        statement
-            .assert(authenticator.assert(&challenge))
-            .expect("the statement can be written")
     }
 
     /// A key ceremony order by the author and both [`APPROVERS`].

@@ -135,9 +135,10 @@ fn officers_approvals_count_with_what_signed_them() {
 fn an_approval_is_for_one_request() {
     let scene = scene();
     let other = scene.deployment.usdt_request("payment-2", 1_000_000);
-    let approval = scene
-        .deployment
-        .approval(&scene.bundle, &other, OFFICER, Verdict::Approve);
+    let approval =
+        scene
+            .deployment
+            .approval_under(&scene.bundle, OFFICER, &other, Verdict::Approve);
     assert!(matches!(
         scene.why(approval),
         ApprovalProblem::OtherRequest { found } if found == other.digest()

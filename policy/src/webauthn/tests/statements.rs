@@ -151,13 +151,9 @@ fn a_credential_speaks_for_its_member_alone() {
 
 #[test]
 fn a_bundle_without_webauthn_takes_no_assertion() {
-    let Scene {
-        mut deployment,
-        mut key,
-    } = scene();
-    deployment.content_mut().webauthn = None;
+    let deployment = TestDeployment::with_single_keys(3, 2);
+    let mut key = TestAuthenticator::es256("officer's key");
     let envelope = deployment.sign_with(OFFICER, 60, freeze(), &mut key);
-    // Built by hand: a bundle whose members have credentials and that says nothing about them may be refused as such.
     assert!(matches!(
         open::<Freeze>(&deployment, &envelope),
         StatementError::Assertion {
