@@ -39,6 +39,8 @@ pub mod path {
     pub const FREEZE: &str = "/v1/freeze";
     /// POST [`GiveStatement`](super::GiveStatement) with an unfreeze, answered by [`StatementTaken`](super::StatementTaken).
     pub const UNFREEZE: &str = "/v1/unfreeze";
+    /// POST [`GiveStatement`](super::GiveStatement) with an observation, answered by [`StatementTaken`](super::StatementTaken).
+    pub const OBSERVATIONS: &str = "/v1/observations";
     /// GET [`Freezes`](super::Freezes): what stands still on this node.
     pub const FREEZES: &str = "/v1/freezes";
     /// POST [`StartCeremony`](super::StartCeremony). GET `/v1/ceremonies/{digest}`: [`CeremonyStatus`](super::CeremonyStatus).

@@ -25,7 +25,8 @@ use countersign_signer::node::{
     Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store,
 };
 use countersign_signer::wire::{
-    BundleAck, CeremonyStatus, CeremonyStep, NodeStatus, StartCeremony, SubmitBundle, path,
+    ActivateBundle, BundleAck, CeremonyStatus, CeremonyStep, NodeStatus, StartCeremony,
+    SubmitBundle, path,
 };
 
 /// Where the nodes run.
@@ -476,28 +477,46 @@ impl Cluster {
         }
     }
 
-    /// Gives all nodes the next bundle; each must follow it.
+    /// Leads all nodes that run to the next bundle: proposed to each, then activated with all acknowledgements.
     pub async fn follow(&mut self, bundle: Envelope, transcripts: Vec<Envelope>) {
-        let call = SubmitBundle {
-            bundle: bundle.clone(),
-            transcripts,
-        };
-        for (node, client) in &self.clients {
-            if !self.nodes.contains_key(node) {
-                continue;
-            }
+        let mut acks = Vec::new();
+        for (node, client) in self.running() {
+            let call = SubmitBundle {
+                bundle: bundle.clone(),
+                transcripts: transcripts.clone(),
+            };
             let ack: BundleAck = client
                 .post_json(path::BUNDLES, &call, CALL)
                 .await
                 .unwrap_or_else(|e| panic!("{node}: {e:?}"));
             assert_eq!(ack.bundle, bundle.digest());
+            acks.extend(ack.ack);
         }
-        let active = self
-            .chain
-            .append(&bundle, now())
-            .expect("a successor")
-            .clone();
-        self.bundle.replace(active);
+        for (node, client) in self.running() {
+            let call = ActivateBundle {
+                bundle: bundle.clone(),
+                transcripts: transcripts.clone(),
+                acks: acks.clone(),
+            };
+            let ack: BundleAck = client
+                .post_json(path::ACTIVATE, &call, CALL)
+                .await
+                .unwrap_or_else(|e| panic!("{node}: {e:?}"));
+            assert!(ack.active, "{node}");
+        }
+        self.note_successor(&bundle);
+    }
+
+    /// The nodes follow this bundle by now: the test and its clients do so too.
+    pub fn note_successor(&mut self, bundle: &Envelope) {
+        let active = self.chain.append(bundle, now()).expect("a successor");
+        self.bundle.replace(active.clone());
+    }
+
+    fn running(&self) -> impl Iterator<Item = (&MemberId, &NodeClient)> {
+        self.clients
+            .iter()
+            .filter(|(node, _)| self.nodes.contains_key(*node))
     }
 }
 

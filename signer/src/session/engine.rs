@@ -140,18 +140,25 @@ impl Engine {
         let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
         let admitted = gate::admit(&bundle, &self.parts.me, &call, &freezes, at)?;
         self.refuse_banned(&admitted)?;
-        let participants = &admitted.authorization().body().participants;
-        starts::require_registered(&self.parts, admitted.key(), participants).await?;
+        let terms = admitted.terms();
+        let reservers: Vec<MemberId> = terms.reservers().cloned().collect();
+        starts::require_registered(&self.parts, admitted.key(), &reservers).await?;
         self.parts
             .store
             .raise_time_floor(at)
             .await
             .map_err(|e| store_fault(&e))?;
-        // A share that is missing or does not open must show before anything is promised.
-        let key = admitted.key().clone();
-        self.share(&key).await?;
+        let signs = terms.participants.contains(&self.parts.me);
+        if signs {
+            // A share that is missing or does not open must show before anything is promised.
+            let key = admitted.key().clone();
+            self.share(&key).await?;
+        }
         self.abort_stale(&admitted, at).await;
-        let presignature = self.take_presignature(&admitted)?;
+        let presignature = match signs {
+            true => self.take_presignature(&admitted)?,
+            false => None,
+        };
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
         let session = Arc::new(Session::new(spend, presignature));
@@ -162,7 +169,7 @@ impl Engine {
     }
 
     /// Takes all receipts, confirms with the peers, releases or aborts, and runs the protocol. Repeating the call waits
-    /// for the same result.
+    /// for the same result. A witness confirms and is done: it has no signature to answer with.
     ///
     /// # Errors
     /// Why there is no signature, and who is to blame if that is known.
@@ -198,6 +205,11 @@ impl Engine {
             spend.receipt(),
             &call.receipts,
         )?;
+        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
+        if spend.is_witness(&self.parts.me) {
+            exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
+            return Ok(Vec::new());
+        }
         let key = spend.admitted().key();
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
@@ -208,7 +220,6 @@ impl Engine {
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
-        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
@@ -375,7 +386,7 @@ impl Engine {
 
     fn refuse_banned(&self, admitted: &Admitted) -> Result<(), Problem> {
         let key = admitted.key();
-        for participant in &admitted.authorization().body().participants {
+        for participant in admitted.terms().reservers() {
             let cheated = self
                 .parts
                 .store

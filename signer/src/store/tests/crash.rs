@@ -92,6 +92,7 @@ async fn child_that_is_killed() {
     }
     writer.start().unwrap();
     let store = Store { shared };
+    count_by_no_limits(&store).await;
     told("started".into());
     let workers = (0..6).map(|worker| tokio::spawn(work(store.clone(), run.clone(), worker)));
     for worker in workers.collect::<Vec<_>>() {
