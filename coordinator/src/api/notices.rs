@@ -193,6 +193,7 @@ pub(super) async fn freezes(
                 .await?
                 .into_iter()
                 .collect(),
+            statement: notice.envelope.clone(),
         });
     }
     let bundle = core.bundle.current();
