@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
 use super::places::Places;
+use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
@@ -119,6 +120,7 @@ pub struct ActiveBundle {
     bundle: PolicyBundle,
     digest: Hash,
     envelope: Envelope,
+    issued_at: Timestamp,
     expires_at: Timestamp,
     directory: Directory,
     children: Arc<ChildKeys>,
@@ -160,7 +162,9 @@ impl BundleChain {
         })
     }
 
-    /// Verifies a successor of the newest bundle and appends it. On an error nothing changes.
+    /// Verifies a successor of the newest bundle and appends it without looking for acknowledgements: for reading back a
+    /// chain that was followed before. What is new comes in through [`BundleChain::activate`] or
+    /// [`BundleChain::append_with_evidence`]. On an error nothing changes.
     ///
     /// An expired bundle can be succeeded (that is how it is re-affirmed), and an expired successor can be appended (that
     /// is how a chain is read again); nothing is allowed under either.
@@ -176,6 +180,40 @@ impl BundleChain {
         self.owners.extend(statement_keys(&next.bundle));
         self.links.push(next);
         Ok(self.active())
+    }
+
+    /// Follows a successor that enough nodes stand behind. On an error nothing changes.
+    ///
+    /// # Errors
+    /// [`ChainError::Fork`] when the successor follows another bundle than the newest one: the proof is of the past.
+    pub fn activate(&mut self, proof: Activatable) -> Result<&ActiveBundle, ChainError> {
+        let next = proof.into_successor();
+        let active = self.active();
+        if next.bundle.predecessor != Some(active.digest) {
+            return Err(ChainError::Fork {
+                version: next.bundle.version,
+                found: next.bundle.predecessor.unwrap_or(Hash::ZERO),
+                active: active.digest,
+            });
+        }
+        self.owners.extend(statement_keys(&next.bundle));
+        self.links.push(next);
+        Ok(self.active())
+    }
+
+    /// Follows a successor on the evidence that others kept: for a reader that acknowledges nothing itself. A node gives
+    /// the evidence to its [`Succession`] instead, which knows what the node has given up.
+    ///
+    /// # Errors
+    /// [`EvidenceError`]: the first check that failed. Nothing changes then.
+    pub fn append_with_evidence(
+        &mut self,
+        evidence: &ActivationEvidence,
+        now: Timestamp,
+    ) -> Result<&ActiveBundle, EvidenceError> {
+        let mut succession = Succession::new(self.active(), None);
+        let proof = succession.take_evidence(self, evidence, now)?;
+        Ok(self.activate(proof)?)
     }
 
     /// Verifies a successor of the newest bundle without appending it.
@@ -372,6 +410,7 @@ impl ActiveBundle {
             bundle: verified.body().clone(),
             digest: verified.digest(),
             envelope: verified.envelope().clone(),
+            issued_at: verified.statement().issued_at,
             expires_at: verified.statement().expires_at,
             directory,
             children: Arc::new(ChildKeys::bounded(CHILDREN)),
@@ -391,6 +430,11 @@ impl ActiveBundle {
     /// The envelope as received.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// When its author issued it.
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
     }
 
     /// Nothing is allowed under it from this time on.
@@ -449,6 +493,13 @@ impl ActiveBundle {
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
         let place = self.places.destination(network, address)?;
         self.bundle.address_book.get(place)
+    }
+
+    /// The same bundle with other rules, which nobody checked.
+    #[cfg(test)]
+    pub(crate) fn with_rule_set(mut self, rules: RuleSet) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// The limits that one transaction can pass by itself; nothing is ever recorded in it.

@@ -8,6 +8,7 @@ mod chain;
 mod model;
 mod openers;
 mod places;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
@@ -20,4 +21,9 @@ pub use model::{
     WalletTier, WebAuthnPolicy,
 };
 pub use openers::OpenError;
+pub use succession::{
+    AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
+    SuccessionError, SuccessionStanding,
+};
+pub(crate) use validate::needs_problems;
 pub use validate::{BundleProblem, ValidationError};

@@ -33,7 +33,7 @@ pub use request::{
 };
 pub use session::{Authorization, Confirm, Receipt, SessionTerms};
 pub use signer_key::SignerKey;
-pub use succession::{BundleAck, Veto};
+pub use succession::{AckStage, BundleAck, Veto};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -20,6 +20,7 @@
 )]
 
 mod content;
+mod officers;
 mod samples;
 mod single_key;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 
 use rand_core::OsRng;
 
+pub use officers::{LEDGERS, SECURITY, TREASURY, USDT, USDT_LIMIT, usdt};
 pub use samples::{Sample, open_as, samples};
 pub use single_key::SingleKey;
 

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::bundle::{Environment, PolicyBundle};
 use crate::statement::{
-    Approval, Body, BundleAck, Cancel, CancelReason, CeremonyTranscript, Confirm, Fate, Freeze,
-    FreezeTarget, IncarnationAck, KeyCeremony, Kind, LedgerEntry, LedgerEvent, NodeTls,
+    AckStage, Approval, Body, BundleAck, Cancel, CancelReason, CeremonyTranscript, Confirm, Fate,
+    Freeze, FreezeTarget, IncarnationAck, KeyCeremony, Kind, LedgerEntry, LedgerEvent, NodeTls,
     Observation, Receipt, Reservation, SessionTerms, SignRequest, StatementError, StopAck,
     StopOutcome, TestSignature, Unfreeze, Verdict, Veto,
 };
@@ -158,6 +158,8 @@ fn officer_samples(
         bundle: Hash::sha256(b"successor"),
         version: 2,
         predecessor: terms.bundle,
+        stage: AckStage::Kept,
+        replaces: Vec::new(),
     };
     let veto = Veto {
         bundle: Hash::sha256(b"successor"),

@@ -2,7 +2,10 @@
 
 use super::transaction::{self, EXCHANGE, Tron};
 use super::*;
-use crate::statement::{CancelReason, StatementError};
+use crate::statement::{
+    AckStage, Approval, BundleAck, CancelReason, Fate, Freeze, FreezeTarget, Observation,
+    StatementError, Unfreeze, Verdict, Veto,
+};
 use crate::{Decision, Facts, Outcome, Standing, decide};
 
 fn decision(deployment: &TestDeployment, request: &Envelope) -> Decision {
@@ -135,4 +138,41 @@ fn a_successor_continues_the_chain() {
     let active = chain.append(&next, deployment.now()).unwrap();
     assert_eq!(active.content().version, 2);
     assert!(active.wallet(&wallet_id(WALLET)).is_some());
+}
+
+#[test]
+fn what_officers_and_observers_say_can_be_opened() {
+    let mut deployment = TestDeployment::with_approvals(3, 2, "treasury:2,security:1");
+    deployment.add_limit(
+        "count",
+        crate::limits::Measure::Count { max: 3 },
+        crate::limits::Period::Transaction,
+    );
+    let bundle = deployment.bundle();
+    let directory = bundle.directory();
+    let request = deployment.usdt_request("payment-1", 1_000_000);
+    let approval = deployment.approval(OFFICER, &request, Verdict::Approve);
+    let approval = directory.open::<Approval>(&approval).unwrap();
+    assert_eq!(approval.body().request, request.digest());
+    assert!(approval.body().intent.from.is_some());
+    let freeze = deployment.freeze(OFFICER, FreezeTarget::Everything);
+    assert!(directory.open::<Freeze>(&freeze).is_ok());
+    let unfreeze = deployment.unfreeze(&OTHER_OFFICERS, &[freeze.digest()]);
+    let unfreeze = directory.open_quorum::<Unfreeze>(&unfreeze).unwrap();
+    assert_eq!(unfreeze.signers().len(), 2);
+    let fate = Fate::Confirmed {
+        transaction: "0x01".to_owned(),
+        block: 1,
+        depth: 64,
+    };
+    let observation = deployment.observation(&request, fate);
+    let observation = directory.open_quorum::<Observation>(&observation).unwrap();
+    assert_eq!(observation.body().digest, approval.body().digests[0]);
+    let successor = deployment.successor(&bundle, |_| ());
+    let veto = deployment.veto(APPROVERS[0], &successor);
+    assert!(directory.open::<Veto>(&veto).is_ok());
+    let ack = deployment.ack("node-1", &bundle, &successor, AckStage::Kept);
+    assert!(directory.open::<BundleAck>(&ack).is_ok());
+    let limited = TestDeployment::with_limit(5, 3, 1_000, 86_400);
+    assert_eq!(limited.bundle().content().ledger_groups[0].quorum, 3);
 }
