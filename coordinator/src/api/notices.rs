@@ -179,12 +179,10 @@ pub(super) async fn freezes(
     let stored = core.store.notices(NoticeKind::Freeze).await?;
     let mut in_force = Vec::new();
     for hit in set.in_force() {
-        // The set is made of what is stored; a freeze that came in between is shown the next time.
-        let Some(notice) = stored.iter().find(|notice| notice.digest == hit.freeze) else {
+        let Some(notice) = stored.iter().find(|n| n.digest == hit.freeze) else {
             continue;
         };
         in_force.push(FreezeView {
-            statement: notice.envelope.clone(),
             digest: hit.freeze,
             target: hit.target.clone(),
             reason: hit.reason.clone(),
@@ -195,6 +193,7 @@ pub(super) async fn freezes(
                 .await?
                 .into_iter()
                 .collect(),
+            statement: notice.envelope.clone(),
         });
     }
     let bundle = core.bundle.current();

@@ -53,6 +53,8 @@ pub enum Fault {
     Blames(MemberId),
     /// It refuses prepare with this code.
     Refuses(ProblemCode),
+    /// It refuses prepare because a limit would be passed.
+    OverLimit,
     /// It does not answer stops.
     DeafToStops,
     /// It does not take bundles.
@@ -74,6 +76,17 @@ pub struct Nodes {
     said: Said,
     nodes: Mutex<BTreeMap<MemberId, Node>>,
     pub signatures: Mutex<Vec<(Hash, Hash)>>,
+}
+
+/// The limit that [`Fault::OverLimit`] is about.
+pub fn over_limit() -> countersign_policy::limits::LimitHit {
+    countersign_policy::limits::LimitHit {
+        limit: countersign_policy::LimitId::new(countersign_policy::testing::USDT_LIMIT).unwrap(),
+        max: countersign_policy::Amount::from(777_777_u64),
+        used: countersign_policy::Amount::from(555_555_u64),
+        requested: countersign_policy::Amount::from(333_333_u64),
+        resets_at: Some(Timestamp::from_millis(1_999_999_999_000)),
+    }
 }
 
 pub struct ScriptedNodes(pub Arc<Nodes>);
@@ -196,9 +209,9 @@ impl Nodes {
             .get(&call.session)
             .cloned()
             .ok_or_else(|| problem(ProblemCode::NotFound))?;
-        assert_eq!(call.receipts.len(), terms.participants.len());
+        assert_eq!(call.receipts.len(), terms.reservers().count());
         if !released {
-            for participant in &terms.participants {
+            for participant in terms.reservers() {
                 let peer = &nodes[participant];
                 if peer.fault == Some(Fault::Down) {
                     return Err(problem(ProblemCode::Timeout));
@@ -222,6 +235,11 @@ impl Nodes {
             }
         }
         drop(nodes);
+        if terms.witnesses.contains(node) {
+            return Ok(Signed {
+                signatures: Vec::new(),
+            });
+        }
         let facts = Facts::establish(&self.bundle(node), &request).unwrap();
         let key = if request.network == countersign_policy::Network::SOLANA {
             SingleKey::eddsa()
@@ -301,6 +319,12 @@ impl NodeApi for ScriptedNodes {
             match nodes.fault_of(&node) {
                 Some(Fault::SlowPrepare(millis)) => {
                     tokio::time::sleep(Duration::from_millis(millis)).await
+                }
+                Some(Fault::OverLimit) => {
+                    let hit = over_limit();
+                    let mut problem = ProblemCode::Policy.problem(hit.to_string());
+                    problem.reasons.push(countersign_policy::Reason::Limit(hit));
+                    return Err(NodeError::Problem(Box::new(problem)));
                 }
                 Some(Fault::Refuses(code)) => {
                     let mut problem = code.problem("scripted");

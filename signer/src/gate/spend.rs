@@ -176,7 +176,10 @@ impl ReservedSpend {
         match store.abort(self.terms.session, reason, now).await {
             Ok(_) => Ok(true),
             Err(OpError::Refused(
-                AbortRefusal::Released | AbortRefusal::Unknown | AbortRefusal::Witness,
+                AbortRefusal::Released
+                | AbortRefusal::Unknown
+                | AbortRefusal::Witness
+                | AbortRefusal::TooMany,
             )) => Ok(false),
             Err(OpError::Failed(fault)) => Err(store_fault(&fault)),
         }

@@ -2,6 +2,8 @@
 
 mod endings;
 mod frozen;
+mod refusals;
+mod returns;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +13,7 @@ use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
 use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
 
+use super::auto_freeze::AutoFreeze;
 use super::clocks;
 use super::exchange::{self, Confirmed};
 use super::ledgers::Questions;
@@ -68,16 +71,20 @@ pub struct Engine {
     parts: Arc<EngineParts>,
     table: SessionTable,
     auxiliary: Mutex<HashMap<String, Arc<LoadedAux>>>,
+    auto_freeze: AutoFreeze,
 }
 
 impl Engine {
     /// An engine without sessions. Sessions that an earlier process left open must have been aborted before.
     pub fn new(parts: EngineParts) -> Self {
         let table = SessionTable::new(parts.resources.max_sessions);
+        let r = &parts.resources;
+        let auto_freeze = AutoFreeze::new(r.auto_freeze_refusals, r.auto_freeze_window_seconds);
         Self {
             parts: Arc::new(parts),
             table,
             auxiliary: Mutex::default(),
+            auto_freeze,
         }
     }
 
@@ -117,7 +124,14 @@ impl Engine {
         let engine = Arc::clone(self);
         // On a task of its own: if the caller went away between the reservation and the session's entry in the table, the
         // ledger would hold a session that nobody can go on with, and that keeps every later attempt out.
-        let running = tokio::spawn(async move { engine.check_and_reserve(call).await });
+        let running = tokio::spawn(async move {
+            let request = call.request.clone();
+            let answer = engine.check_and_reserve(call).await;
+            if let Err(problem) = &answer {
+                engine.count_refusal(&request, problem, now()).await;
+            }
+            answer
+        });
         running
             .await
             .unwrap_or_else(|_| Err(ProblemCode::Aborted.problem("the node is stopping")))

@@ -55,6 +55,8 @@ pub(in crate::store) struct Index {
     pub spends: Spends,
     /// Aborts of sessions that this node never reserved, with their sequence numbers.
     tombstones: HashMap<Hash, u64>,
+    /// How many of them a coordinator asked for since the start, by request.
+    excluded: HashMap<Hash, u16>,
     /// The time of this node's newest entry.
     clock: Timestamp,
     sessions: HashMap<Hash, Session>,
@@ -119,6 +121,7 @@ impl Index {
             spends: Spends::new(me.clone()),
             me,
             tombstones: HashMap::new(),
+            excluded: HashMap::new(),
             clock: Timestamp::from_millis(i64::MIN),
             sessions: HashMap::new(),
             requests: HashMap::new(),
@@ -407,6 +410,17 @@ impl Index {
         let mut open: Vec<_> = open.map(|(id, s)| s.status(*id)).collect();
         open.sort_by_key(|s| s.sequence);
         open
+    }
+
+    /// Whether a session may be excluded that was perhaps never reserved: coordinators make authorizations for free, and
+    /// each costs an entry for ever.
+    pub fn may_exclude(&mut self, session: &Hash, request: &Hash) -> bool {
+        if self.sessions.contains_key(session) || self.tombstones.contains_key(session) {
+            return true;
+        }
+        let asked = self.excluded.entry(*request).or_default();
+        *asked = asked.saturating_add(1);
+        *asked <= MAX_ATTEMPTS
     }
 
     /// The sequence number of the abort of a session that this node never reserved.

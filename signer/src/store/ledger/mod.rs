@@ -214,6 +214,9 @@ pub enum AbortRefusal {
     /// Too late: the share may have been sent.
     #[error("the session was released")]
     Released,
+    /// One request cannot fill the ledger.
+    #[error("{MAX_ATTEMPTS} sessions of the request were excluded before they were reserved")]
+    TooMany,
     /// Nothing to abort: this node has no share to send.
     #[error("this node only witnesses the session")]
     Witness,

@@ -76,20 +76,26 @@ impl Store {
     }
 
     /// The same, also for a session that this node never reserved: then it is refused here for ever, and what it reserved
-    /// elsewhere can return.
+    /// elsewhere can return. `request` is the session's; it has a bounded number of them.
     ///
     /// # Errors
     /// [`AbortRefusal`] or a [`StoreError`].
     pub async fn exclude(
         &self,
         session: Hash,
+        request: Hash,
         reason: impl Into<String>,
         now: Timestamp,
     ) -> Aborted {
         let reason = clipped(reason.into(), MAX_REASON);
-        self.durably(move |state, writes| state.exclude(session, reason, now, writes))
-            .await?
-            .map_err(OpError::Refused)
+        self.durably(move |state, writes| {
+            if !state.index.may_exclude(&session, &request) {
+                return Ok(Err(AbortRefusal::TooMany));
+            }
+            state.exclude(session, reason, now, writes)
+        })
+        .await?
+        .map_err(OpError::Refused)
     }
 
     /// Excludes the sessions that peers reserved, in which this node was to sign, that it never reserved itself, and whose
