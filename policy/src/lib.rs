@@ -72,7 +72,10 @@ pub mod testing;
 mod time;
 pub mod webauthn;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
+pub use decide::{
+    Change, Considered, Decision, Explanation, Facts, FactsError, Finding, Outcome, Reason,
+    RuleKind, Standing, WhatIf, decide, explain,
+};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES, SignatureBytes, challenge,
