@@ -87,7 +87,7 @@ fn identity(id: &str, name: &str, role: Role) -> Outcome<Identity> {
 
 /// Who approves what: the first two officers are treasury, the third is security.
 pub fn groups() -> Outcome<Vec<Group>> {
-    let group = |id: &str, officers: &[u16]| {
+    let group = |id: &str, officers: &[u16]| -> Outcome<Group> {
         let members: Result<Vec<MemberId>, _> = officers
             .iter()
             .map(|number| MemberId::new(format!("officer-{number}")))
