@@ -4,6 +4,7 @@
 //! do, so that another process can go on from the database alone. Safety does not rest on any of it: signers check
 //! everything themselves and sign a request at most once.
 
+mod abort;
 mod attempt;
 mod bundles;
 mod choose;
