@@ -94,20 +94,25 @@ impl Registration {
         self.peers().clear();
     }
 
-    /// How many of a key's other nodes must have acknowledged this start.
-    fn needed(key: &KeyRecord) -> usize {
-        key.stop_quorum().min(key.nodes.len().saturating_sub(1))
+    /// How many of a key's other nodes must have acknowledged this start. One that was caught signing two histories is no
+    /// help, and must not be able to keep the others from starting again.
+    fn needed(store: &Store, key: &KeyRecord) -> usize {
+        let banned = |node: &&MemberId| store.peer_banned(node).unwrap_or(false);
+        let others = key.nodes.iter().filter(|n| *n != store.node());
+        let honest = others.filter(|n| !banned(n)).count();
+        key.stop_quorum().min(honest)
     }
 
-    fn enough_for(&self, key: &KeyRecord) -> bool {
+    fn enough_for(&self, store: &Store, key: &KeyRecord) -> bool {
         let peers = self.peers();
         let known = key.nodes.iter().filter(|n| peers.contains(*n)).count();
-        known >= Self::needed(key)
+        known >= Self::needed(store, key)
     }
 
     /// Whether enough peers remember it for every key of which this node holds a share; where there are none, more than
     /// half of all nodes, this one included.
-    pub fn is_complete(&self, bundle: &ActiveBundle, me: &MemberId) -> bool {
+    pub fn is_complete(&self, bundle: &ActiveBundle, store: &Store) -> bool {
+        let me = store.node();
         let mut ours = bundle
             .content()
             .keys
@@ -115,7 +120,7 @@ impl Registration {
             .filter(|k| k.state == KeyState::Active && k.nodes.contains(me))
             .peekable();
         if ours.peek().is_some() {
-            return ours.all(|key| self.enough_for(key));
+            return ours.all(|key| self.enough_for(store, key));
         }
         let members = &bundle.content().members;
         let nodes = members
@@ -200,10 +205,10 @@ pub async fn require_registered(
         unknown.cloned().collect()
     };
     ask(parts, others(participants)).await?;
-    if !registration.enough_for(key) {
+    if !registration.enough_for(&parts.store, key) {
         ask(parts, others(&key.nodes)).await?;
     }
-    let missing = match registration.enough_for(key) {
+    let missing = match registration.enough_for(&parts.store, key) {
         true => others(participants),
         false => others(&key.nodes),
     };
@@ -217,7 +222,7 @@ pub async fn require_registered(
     let mut problem = ProblemCode::Unregistered.problem(format!(
         "start {} of this node must be known to {} other nodes of key {}, the participants among them; missing are {}",
         registration.incarnation(),
-        Registration::needed(key),
+        Registration::needed(&parts.store, key),
         key.id,
         reasons.join("; ")
     ));
@@ -440,7 +445,7 @@ fn acknowledge(
 pub async fn record_when_complete(parts: &EngineParts) -> Result<(), StoreError> {
     let registration = &parts.registration;
     let bundle = parts.bundle.current();
-    if !registration.is_complete(&bundle, &parts.me)
+    if !registration.is_complete(&bundle, &parts.store)
         || registration.recorded.swap(true, Ordering::SeqCst)
     {
         return Ok(());
