@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use countersign_policy::statement::Reservation;
+use countersign_policy::testing::TestDeployment;
 use countersign_policy::{
     Amount, ExternalId, Hash, IdentityKey, KeyId, Lifetime, MemberId, Network, Timestamp, WalletId,
 };
@@ -40,7 +41,10 @@ async fn open(folder: &Path) -> Store {
     };
     let kek = PassphraseKek::new(passphrase).unwrap().with_cost(cost);
     let identity = Arc::new(IdentityKey::from_seed(&[7; 32]));
-    Store::open(&options, identity, &kek).await.unwrap()
+    let store = Store::open(&options, identity, &kek).await.unwrap();
+    let deployment = TestDeployment::new(3, 2);
+    store.set_limits(&deployment.bundle()).await.unwrap();
+    store
 }
 
 fn reservation(name: &str) -> Reservation {

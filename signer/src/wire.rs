@@ -9,10 +9,12 @@ use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Signature, T
 
 use crate::plain::plain;
 
+mod endings;
 mod starts;
 mod stops;
 mod succession;
 
+pub use endings::{Abort, SessionEnded, SessionOutcome};
 pub use starts::{MAX_STARTS, RegisterStart, StartName, StartRegistered};
 pub use stops::{
     ExchangeStatements, Freezes, GiveStatement, RefusedStatement, StatementTaken,
@@ -28,6 +30,8 @@ pub mod path {
     pub const SIGN: &str = "/v1/sign";
     /// POST [`Stop`](super::Stop): never sign this request.
     pub const STOP: &str = "/v1/stop";
+    /// POST [`Abort`](super::Abort): never sign in this session; what it reserved can return.
+    pub const ABORT: &str = "/v1/abort";
     /// POST [`SubmitBundle`](super::SubmitBundle): propose a successor of the active bundle, answered by
     /// [`BundleAck`](super::BundleAck); repeating it, or the active one, is harmless. GET: the chain as [`Bundles`](super::Bundles).
     pub const BUNDLES: &str = "/v1/bundles";
@@ -90,7 +94,7 @@ pub struct Prepared {
 pub struct Sign {
     /// The session.
     pub session: Hash,
-    /// One receipt of each participant, in the participants' order.
+    /// One receipt of each participant and then of each witness, in their order.
     pub receipts: Vec<Envelope>,
 }
 
@@ -98,7 +102,7 @@ pub struct Sign {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
-    /// One signature for each digest of the authorization.
+    /// One signature for each digest of the authorization; none from a witness, which only confirms.
     pub signatures: Vec<Signature>,
 }
 

@@ -5,6 +5,7 @@
 
 mod book;
 mod charge;
+mod evidence;
 mod few;
 mod hit;
 mod model;
@@ -12,6 +13,7 @@ mod series;
 mod spend;
 
 pub use book::LimitBook;
+pub use evidence::{Evidence, Subject, evidence};
 pub use hit::LimitHit;
 pub use model::{LedgerGroup, Limit, LimitScope, Measure, Period, Price, Reference};
 pub use spend::Spend;

@@ -71,7 +71,8 @@ pub fn admit(
     let key = bundle.key(&request.body().key).cloned();
     let key =
         key.ok_or_else(|| ProblemCode::Transaction.problem("the policy bundle has no such key"))?;
-    check_participants(&key, me, &body.participants)?;
+    check_participants(&key, &body.participants)?;
+    check_witnesses(bundle, &body.witnesses)?;
     Ok(Admitted {
         bundle: Arc::clone(bundle),
         authorization,
@@ -157,17 +158,16 @@ fn open_authorization(
             bundle.digest()
         )));
     }
-    if !statement.body.participants.contains(me) {
-        return Err(refuse(format!("{me} is not among its participants")));
+    let body = &statement.body;
+    if !body.participants.contains(me) && !body.witnesses.contains(me) {
+        return Err(refuse(format!(
+            "{me} is neither among its participants nor its witnesses"
+        )));
     }
     Ok(authorization)
 }
 
-fn check_participants(
-    key: &KeyRecord,
-    me: &MemberId,
-    participants: &[MemberId],
-) -> Result<(), Problem> {
+fn check_participants(key: &KeyRecord, participants: &[MemberId]) -> Result<(), Problem> {
     let refuse = |detail: String| ProblemCode::Authorization.problem(detail);
     if participants.len() != usize::from(key.threshold) {
         return Err(refuse(format!(
@@ -183,10 +183,19 @@ fn check_participants(
             key.id
         )));
     }
-    if !key.nodes.contains(me) {
-        return Err(refuse(format!("{me} holds no share of key {}", key.id)));
-    }
     Ok(())
+}
+
+/// A witness reserves so that limits count: it keeps a ledger of some group.
+fn check_witnesses(bundle: &ActiveBundle, witnesses: &[MemberId]) -> Result<(), Problem> {
+    let groups = &bundle.content().ledger_groups;
+    let keeps_one = |w: &MemberId| groups.iter().any(|g| g.nodes.contains(w));
+    match witnesses.iter().find(|w| !keeps_one(w)) {
+        Some(stranger) => Err(ProblemCode::Authorization.problem(format!(
+            "{stranger} is named as a witness and is in no ledger group"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn explain(what: &str, error: &dyn std::error::Error) -> String {

@@ -7,14 +7,14 @@ use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol};
 use crate::threshold::ExecutionId;
 use crate::wire::{Problem, ProblemCode};
 
-/// One receipt of each participant, all over the same terms: the hash that names them. Built by [`agree`] alone.
+/// One receipt of everybody who reserves, all over the same terms: the hash that names them. Built by [`agree`] alone.
 #[derive(Debug)]
 pub struct AgreedReceipts {
     hash: Hash,
 }
 
-/// Checks that there is exactly one receipt of each participant, in order, and that all agree in every shared field
-/// with what this node itself agreed to.
+/// Checks that there is exactly one receipt of each participant and then of each witness, in order, and that all agree in
+/// every shared field with what this node itself agreed to.
 ///
 /// # Errors
 /// [`ProblemCode::Receipts`] or [`ProblemCode::Statement`], naming the receipt at fault.
@@ -26,15 +26,15 @@ pub fn agree(
     envelopes: &[Envelope],
 ) -> Result<AgreedReceipts, Problem> {
     let refuse = |detail: String| ProblemCode::Receipts.problem(detail);
-    if envelopes.len() != terms.participants.len() {
+    let reservers = terms.reservers().count();
+    if envelopes.len() != reservers {
         return Err(refuse(format!(
-            "{} receipts for {} participants",
+            "{} receipts for {reservers} participants and witnesses",
             envelopes.len(),
-            terms.participants.len()
         )));
     }
     let mut digests = Vec::with_capacity(envelopes.len());
-    for (participant, envelope) in terms.participants.iter().zip(envelopes) {
+    for (participant, envelope) in terms.reservers().zip(envelopes) {
         // Byte for byte what this node signed a moment ago.
         if participant == me && envelope == own {
             digests.push(own.digest());
@@ -66,7 +66,7 @@ pub fn agree(
     })
 }
 
-/// The hash that confirms carry: over the receipts' digests in the participants' order.
+/// The hash that confirms carry: over the receipts' digests in the order of [`SessionTerms::reservers`].
 pub fn receipts_hash(digests: impl Iterator<Item = Hash>) -> Hash {
     let digests: Vec<Hash> = digests.collect();
     let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();

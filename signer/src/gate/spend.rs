@@ -1,7 +1,8 @@
 //! From an admitted request to a reservation, and from a reservation to the release of a share.
 
+use countersign_policy::limits::LimitHit;
 use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Statement, Verified};
-use countersign_policy::{Envelope, Hash, IdentityKey, Timestamp};
+use countersign_policy::{Envelope, Hash, IdentityKey, MemberId, Reason, Timestamp};
 use rand_core::OsRng;
 
 use super::admission::Admitted;
@@ -22,7 +23,7 @@ pub struct ReservedSpend {
 /// Appends the reservation to the ledger, and only then makes the receipt.
 ///
 /// # Errors
-/// A refusal of the ledger (nonce, external id, stop, open session), or a store fault: then no receipt exists.
+/// A refusal of the ledger (nonce, external id, stop, open session, a limit), or a store fault: then no receipt exists.
 pub async fn reserve(
     store: &Store,
     identity: &IdentityKey,
@@ -30,7 +31,8 @@ pub async fn reserve(
     now: Timestamp,
 ) -> Result<ReservedSpend, Problem> {
     let terms = admitted.terms();
-    let position = match store.reserve(admitted.reservation(), now).await {
+    let (reservation, witnesses) = (admitted.reservation(), terms.witnesses.clone());
+    let position = match store.reserve_with(reservation, witnesses, now).await {
         Ok(position) => position,
         Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
         Err(OpError::Refused(refusal)) => return Err(refused_reservation(&refusal)),
@@ -88,10 +90,15 @@ impl ReservedSpend {
         Preimage::new(algorithm, transaction.preimage().to_vec())
     }
 
-    /// The last gate: all receipts agree, every other participant confirmed, the time is not over and the bundle is
-    /// still the active one. The ledger then re-checks nonces, external ids, stops and aborts over the union of what
-    /// all participants know, and writes `released` durably (it excludes `aborted` for ever). Only then is there a
-    /// [`Released`].
+    /// Whether this node signs, or only reserves and confirms.
+    pub fn is_witness(&self, me: &MemberId) -> bool {
+        !self.terms.participants.contains(me)
+    }
+
+    /// The last gate: all receipts agree, every other participant and every witness confirmed, the time is not over, and
+    /// the bundle and the freezes are still those it was admitted under. The ledger then re-checks nonces, external ids,
+    /// stops, aborts and limits over the union of what all of them know, and writes `released` durably (it excludes
+    /// `aborted` for ever). Only then is there a [`Released`].
     ///
     /// # Errors
     /// A [`Problem`]; no share may leave, and the caller aborts the session.
@@ -104,12 +111,7 @@ impl ReservedSpend {
         now: Timestamp,
     ) -> Result<Released, Problem> {
         let refuse = |code: ProblemCode, detail: String| Err(code.problem(detail));
-        let others = self
-            .terms
-            .participants
-            .iter()
-            .filter(|p| *p != store.node());
-        for participant in others {
+        for participant in self.terms.reservers().filter(|p| *p != store.node()) {
             let confirmed = confirms.iter().any(|c| {
                 c.issuer() == participant
                     && c.body().session == self.terms.session
@@ -173,7 +175,12 @@ impl ReservedSpend {
     ) -> Result<bool, Problem> {
         match store.abort(self.terms.session, reason, now).await {
             Ok(_) => Ok(true),
-            Err(OpError::Refused(AbortRefusal::Released | AbortRefusal::Unknown)) => Ok(false),
+            Err(OpError::Refused(
+                AbortRefusal::Released
+                | AbortRefusal::Unknown
+                | AbortRefusal::Witness
+                | AbortRefusal::TooMany,
+            )) => Ok(false),
             Err(OpError::Failed(fault)) => Err(store_fault(&fault)),
         }
     }
@@ -188,7 +195,12 @@ pub fn store_fault(fault: &StoreError) -> Problem {
 
 fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
     let code = match refusal {
+        ReserveRefusal::Limit(hit) => return limit_hit(hit),
+        ReserveRefusal::NoRules => ProblemCode::Busy,
+        ReserveRefusal::Aborted => ProblemCode::Aborted,
+        ReserveRefusal::Dead => ProblemCode::Transaction,
         ReserveRefusal::NonceUsed
+        | ReserveRefusal::TooFew { .. }
         | ReserveRefusal::SessionExists { .. }
         | ReserveRefusal::TooManyAttempts
         | ReserveRefusal::DigestsChanged => ProblemCode::Authorization,
@@ -204,13 +216,22 @@ fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
 
 fn refused_release(refusal: &ReleaseRefusal) -> Problem {
     let code = match refusal {
+        ReleaseRefusal::Limit(hit) => return limit_hit(hit),
+        ReleaseRefusal::Dead => ProblemCode::Transaction,
         ReleaseRefusal::Stopped { .. } => ProblemCode::StoppedRequest,
         ReleaseRefusal::ExternalIdContested { .. } => ProblemCode::ExternalId,
         ReleaseRefusal::NonceContested { .. } => ProblemCode::Authorization,
         ReleaseRefusal::Unknown
+        | ReleaseRefusal::Witness
         | ReleaseRefusal::AlreadyReleased { .. }
         | ReleaseRefusal::Aborted
         | ReleaseRefusal::PeerAborted { .. } => ProblemCode::Aborted,
     };
     code.problem(refusal.to_string())
+}
+
+fn limit_hit(hit: &LimitHit) -> Problem {
+    let mut problem = ProblemCode::Policy.problem(hit.to_string());
+    problem.reasons.push(Reason::Limit(hit.clone()));
+    problem
 }

@@ -75,6 +75,7 @@ impl FollowedChain {
                 chain.append(envelope, now()).map_err(refuse)?;
             }
         }
+        count_by(store, chain.active()).await?;
         let kept = store.statements().await.map_err(|e| store_fault(&e))?;
         let freezes = restore::freezes(&chain, &kept)?;
         store
@@ -301,6 +302,8 @@ impl FollowedChain {
     ) -> Result<(), Problem> {
         let next = proof.successor().clone();
         accept(&parts.store, &next).await?;
+        // What is reserved from here on is counted by the new limits, also if its bundle was still the old one.
+        count_by(&parts.store, &next).await?;
         followed
             .chain
             .activate(proof)
@@ -312,6 +315,10 @@ impl FollowedChain {
         self.handle.replace(next);
         Ok(())
     }
+}
+
+async fn count_by(store: &Store, bundle: &ActiveBundle) -> Result<(), Problem> {
+    store.set_limits(bundle).await.map_err(|e| store_fault(&e))
 }
 
 impl Followed {

@@ -83,6 +83,11 @@ pub struct ResourceConfig {
     pub sign_timeout_seconds: u64,
     /// Seconds that a ceremony may take in all.
     pub ceremony_timeout_seconds: u64,
+    /// So many different requests of one payment service, each validly signed and refused by policy or a limit within
+    /// `auto_freeze_window_seconds`, make this node freeze the service. 0: never.
+    pub auto_freeze_refusals: usize,
+    /// The window for `auto_freeze_refusals`, in seconds.
+    pub auto_freeze_window_seconds: u64,
 }
 
 impl Default for ResourceConfig {
@@ -95,6 +100,8 @@ impl Default for ResourceConfig {
             spare_primes: 1,
             sign_timeout_seconds: 10,
             ceremony_timeout_seconds: 3600,
+            auto_freeze_refusals: 100,
+            auto_freeze_window_seconds: 600,
         }
     }
 }

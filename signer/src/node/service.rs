@@ -58,6 +58,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(path::PREPARE, post(prepare))
         .route(path::SIGN, post(sign))
         .route(path::STOP, post(stop))
+        .route(path::ABORT, post(abort))
+        .route(path::OBSERVATIONS, post(observation))
         .route(path::BUNDLES, post(submit_bundle).get(bundles))
         .route(path::ACTIVATE, post(activate_bundle))
         .route(path::CEREMONIES, post(start_ceremony))
@@ -133,6 +135,8 @@ fn operation_of(at: &str) -> &'static str {
         path::PREPARE => "prepare",
         path::SIGN => "sign",
         path::STOP => "stop",
+        path::ABORT => "abort",
+        path::OBSERVATIONS => "observation",
         path::BUNDLES | path::ACTIVATE => "bundle",
         path::VETO => "veto",
         path::FREEZE | path::UNFREEZE => "freeze",
@@ -268,6 +272,28 @@ async fn stop(
     let subject = call.request.digest().to_string();
     let result = s.engine.stop(call).await;
     recorded(&s, &caller, ("stop", subject), result).await
+}
+
+async fn abort(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<crate::wire::SessionEnded> {
+    let call: crate::wire::Abort = take(&s, "abort", &caller, Role::Coordinator, &body).await?;
+    let subject = call.request.digest().to_string();
+    let result = s.engine.abort(call).await;
+    recorded(&s, &caller, ("abort", subject), result).await
+}
+
+async fn observation(
+    State(s): Shared,
+    Extension(caller): Caller,
+    body: axum::body::Bytes,
+) -> Answer<StatementTaken> {
+    let call = given(&s, &caller, "observation", &body).await?;
+    let subject = call.statement.digest().to_string();
+    let result = s.engine.observe(&call.statement).await;
+    recorded(&s, &caller, ("observation", subject), result).await
 }
 
 async fn submit_bundle(

@@ -2,6 +2,8 @@
 
 mod endings;
 mod frozen;
+mod refusals;
+mod returns;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +13,7 @@ use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
 use countersign_policy::{IdentityKey, KeyId, MemberId, Protocol, Signature};
 
+use super::auto_freeze::AutoFreeze;
 use super::clocks;
 use super::exchange::{self, Confirmed};
 use super::ledgers::Questions;
@@ -68,16 +71,20 @@ pub struct Engine {
     parts: Arc<EngineParts>,
     table: SessionTable,
     auxiliary: Mutex<HashMap<String, Arc<LoadedAux>>>,
+    auto_freeze: AutoFreeze,
 }
 
 impl Engine {
     /// An engine without sessions. Sessions that an earlier process left open must have been aborted before.
     pub fn new(parts: EngineParts) -> Self {
         let table = SessionTable::new(parts.resources.max_sessions);
+        let r = &parts.resources;
+        let auto_freeze = AutoFreeze::new(r.auto_freeze_refusals, r.auto_freeze_window_seconds);
         Self {
             parts: Arc::new(parts),
             table,
             auxiliary: Mutex::default(),
+            auto_freeze,
         }
     }
 
@@ -117,7 +124,14 @@ impl Engine {
         let engine = Arc::clone(self);
         // On a task of its own: if the caller went away between the reservation and the session's entry in the table, the
         // ledger would hold a session that nobody can go on with, and that keeps every later attempt out.
-        let running = tokio::spawn(async move { engine.check_and_reserve(call).await });
+        let running = tokio::spawn(async move {
+            let request = call.request.clone();
+            let answer = engine.check_and_reserve(call).await;
+            if let Err(problem) = &answer {
+                engine.count_refusal(&request, problem, now()).await;
+            }
+            answer
+        });
         running
             .await
             .unwrap_or_else(|_| Err(ProblemCode::Aborted.problem("the node is stopping")))
@@ -140,18 +154,25 @@ impl Engine {
         let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
         let admitted = gate::admit(&bundle, &self.parts.me, &call, &freezes, at)?;
         self.refuse_banned(&admitted)?;
-        let participants = &admitted.authorization().body().participants;
-        starts::require_registered(&self.parts, admitted.key(), participants).await?;
+        let terms = admitted.terms();
+        let reservers: Vec<MemberId> = terms.reservers().cloned().collect();
+        starts::require_registered(&self.parts, admitted.key(), &reservers).await?;
         self.parts
             .store
             .raise_time_floor(at)
             .await
             .map_err(|e| store_fault(&e))?;
-        // A share that is missing or does not open must show before anything is promised.
-        let key = admitted.key().clone();
-        self.share(&key).await?;
+        let signs = terms.participants.contains(&self.parts.me);
+        if signs {
+            // A share that is missing or does not open must show before anything is promised.
+            let key = admitted.key().clone();
+            self.share(&key).await?;
+        }
         self.abort_stale(&admitted, at).await;
-        let presignature = self.take_presignature(&admitted)?;
+        let presignature = match signs {
+            true => self.take_presignature(&admitted)?,
+            false => None,
+        };
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
         let receipt = spend.receipt().clone();
         let session = Arc::new(Session::new(spend, presignature));
@@ -162,7 +183,7 @@ impl Engine {
     }
 
     /// Takes all receipts, confirms with the peers, releases or aborts, and runs the protocol. Repeating the call waits
-    /// for the same result.
+    /// for the same result. A witness confirms and is done: it has no signature to answer with.
     ///
     /// # Errors
     /// Why there is no signature, and who is to blame if that is known.
@@ -198,6 +219,11 @@ impl Engine {
             spend.receipt(),
             &call.receipts,
         )?;
+        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
+        if spend.is_witness(&self.parts.me) {
+            exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
+            return Ok(Vec::new());
+        }
         let key = spend.admitted().key();
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
@@ -208,7 +234,6 @@ impl Engine {
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
-        let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
         // I5: `released` is on disk before the first irrevocable message leaves.
@@ -375,7 +400,7 @@ impl Engine {
 
     fn refuse_banned(&self, admitted: &Admitted) -> Result<(), Problem> {
         let key = admitted.key();
-        for participant in &admitted.authorization().body().participants {
+        for participant in admitted.terms().reservers() {
             let cheated = self
                 .parts
                 .store

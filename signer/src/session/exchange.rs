@@ -1,5 +1,5 @@
-//! Steps 5 and 6 of DESIGN section 4: tell the peers which receipts this node saw and where its ledger stands, hear
-//! the same from all of them, and take in what they know.
+//! Steps 5 and 6 of DESIGN section 4: tell the participants which receipts this node saw and where its ledger stands, hear
+//! the same from everybody who reserved, and take in what they know.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -36,9 +36,9 @@ const MAX_CONFIRM: usize = 4 << 20;
 /// Ledger entries in one confirm. Peers that lack more are brought up to date in the background first.
 const MAX_ENTRIES: usize = 1000;
 
-/// All other participants confirmed; the link carries the protocol from here on.
+/// Everybody else confirmed; the link carries the protocol from here on.
 pub struct Confirmed {
-    /// One verified confirm of each other participant.
+    /// One verified confirm of each other participant and of each witness.
     pub confirms: Vec<Verified<Confirm>>,
     /// The protocol's view of the channel.
     pub link: PeerLink,
@@ -56,38 +56,21 @@ pub async fn confirm(
     first: Vec<Outgoing>,
     timeout: Duration,
 ) -> Result<Confirmed, Problem> {
-    let spend = session.spend();
-    let terms = spend.terms();
-    let key = spend.admitted().key();
-    let execution = agreed.execution(key.protocol, &key.id, key.transcript, terms.attempt);
-    let execution = Hash::from_bytes(*execution.as_bytes());
-    let others: BTreeSet<MemberId> = terms
-        .participants
-        .iter()
-        .filter(|p| **p != parts.me)
-        .cloned()
-        .collect();
-    let deadline = Instant::now()
-        .checked_add(timeout)
-        .unwrap_or_else(Instant::now);
-    let channel = parts
-        .peers
-        .open_channel(ChannelTerms {
-            channel: terms.session,
-            execution,
-            peers: others.clone(),
-            deadline,
-        })
-        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
-    enqueue_own(parts, session, agreed, &channel, &others).await?;
+    let terms = session.spend().terms();
+    let key = session.spend().admitted().key();
+    let signers = others(parts, terms.participants.iter());
+    let mut missing = others(parts, terms.reservers());
+    let deadline = deadline_in(timeout);
+    let channel = open(parts, session, agreed, missing.clone(), deadline)?;
+    // Witnesses release nothing, so nobody's confirm matters to them.
+    enqueue_own(parts, session, agreed, &channel, &signers).await?;
     for message in first {
-        enqueue_protocol(&channel, &key.nodes, message).await?;
+        enqueue_protocol(&channel, &key.nodes, &signers, message).await?;
     }
     channel
         .flush()
         .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
-    let mut missing = others.clone();
-    let mut confirms = Vec::with_capacity(others.len());
+    let mut confirms = Vec::with_capacity(missing.len());
     while !missing.is_empty() {
         match channel.recv(Lane::Session).await {
             Ok(ChannelEvent::Frame(frame)) if frame.kind == FrameKind::Confirm => {
@@ -118,21 +101,77 @@ pub async fn confirm(
                 return Err(ProblemCode::Aborted.problem("the session was closed"));
             }
             Err(_) => {
-                let mut problem =
-                    ProblemCode::Timeout.problem("not every participant confirmed in time");
+                let mut problem = ProblemCode::Timeout
+                    .problem("not every participant and witness confirmed in time");
                 problem.missing = missing.into_iter().collect();
                 return Err(problem);
             }
         }
     }
+    // A witness may hold a share as well: it is no party of this session all the same.
     let parties = key
         .nodes
         .iter()
         .cloned()
         .enumerate()
+        .filter(|(_, node)| signers.contains(node))
         .filter_map(|(i, n)| Some((PartyIndex(u16::try_from(i).ok()?), n)));
     let link = PeerLink::new(channel, parties, deadline);
     Ok(Confirmed { confirms, link })
+}
+
+/// What a witness does once it holds all receipts: it tells the participants where its ledger stands. They read every
+/// spend from it that any quorum reserved; it signs nothing and waits for nobody.
+///
+/// # Errors
+/// When the confirm cannot be made or handed over.
+pub async fn bear_witness(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    timeout: Duration,
+) -> Result<(), Problem> {
+    let signers = others(parts, session.spend().terms().participants.iter());
+    let deadline = deadline_in(timeout);
+    let channel = open(parts, session, agreed, signers.clone(), deadline)?;
+    enqueue_own(parts, session, agreed, &channel, &signers).await?;
+    channel
+        .flush()
+        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))
+}
+
+fn others<'a>(
+    parts: &EngineParts,
+    members: impl Iterator<Item = &'a MemberId>,
+) -> BTreeSet<MemberId> {
+    members.filter(|m| **m != parts.me).cloned().collect()
+}
+
+fn deadline_in(timeout: Duration) -> Instant {
+    Instant::now()
+        .checked_add(timeout)
+        .unwrap_or_else(Instant::now)
+}
+
+fn open(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    peers: BTreeSet<MemberId>,
+    deadline: Instant,
+) -> Result<Channel, Problem> {
+    let terms = session.spend().terms();
+    let key = session.spend().admitted().key();
+    let execution = agreed.execution(key.protocol, &key.id, key.transcript, terms.attempt);
+    parts
+        .peers
+        .open_channel(ChannelTerms {
+            channel: terms.session,
+            execution: Hash::from_bytes(*execution.as_bytes()),
+            peers,
+            deadline,
+        })
+        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))
 }
 
 fn blame(peer: &MemberId, detail: String) -> Problem {
@@ -272,25 +311,29 @@ async fn take_confirm(
 async fn enqueue_protocol(
     channel: &Channel,
     nodes: &[MemberId],
+    signers: &BTreeSet<MemberId>,
     message: Outgoing,
 ) -> Result<(), Problem> {
-    let sent = match message.recipient {
+    let busy = |e: ChannelError| ProblemCode::Busy.problem(e.to_string());
+    let Outgoing {
+        round,
+        recipient,
+        body,
+    } = message;
+    match recipient {
         Recipient::All => {
-            channel
-                .enqueue_to_all(message.round, FrameKind::Broadcast, &message.body)
-                .await
+            for peer in signers {
+                let sent = channel.enqueue(peer, round, FrameKind::Broadcast, body.clone());
+                sent.await.map_err(busy)?;
+            }
+            Ok(())
         }
-        Recipient::One(index) => match nodes.get(index.position()) {
-            Some(peer) => {
-                channel
-                    .enqueue(peer, message.round, FrameKind::PointToPoint, message.body)
-                    .await
-            }
-            None => {
-                return Err(ProblemCode::Internal
-                    .problem("a protocol message for a party that does not exist"));
-            }
-        },
-    };
-    sent.map_err(|e| ProblemCode::Busy.problem(e.to_string()))
+        Recipient::One(index) => {
+            let peer = nodes.get(index.position()).ok_or_else(|| {
+                ProblemCode::Internal.problem("a protocol message for a party that does not exist")
+            })?;
+            let sent = channel.enqueue(peer, round, FrameKind::PointToPoint, body);
+            sent.await.map_err(busy)
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! A session lives in memory only (I10). The ledger remembers that it existed; after a restart every session that was
 //! still open is aborted, and nothing of it can be resumed.
 
+mod auto_freeze;
 pub(crate) mod clocks;
 mod engine;
 mod exchange;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use countersign_policy::statement::Kind;
+use countersign_policy::bundle::PolicyBundle;
+use countersign_policy::statement::{Kind, Observation, Statement};
 use countersign_policy::{Envelope, FreezeSet, Hash, KeyId, MemberId, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
 
 use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
+use super::ledger::rules::holds_outstanding;
 use super::open::Identity;
 use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
@@ -28,11 +30,11 @@ pub(super) fn load(
 ) -> Result<State, StoreError> {
     let mut state = State {
         authors: vec![node.clone()],
+        index: Index::new(node.clone()),
         node,
         genesis,
         identity,
         own: Vec::new(),
-        index: Index::default(),
         peers: BTreeMap::new(),
         shares: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -48,7 +50,9 @@ pub(super) fn load(
         rolled_back: None,
     };
     state.load_authors(db)?;
+    state.hold_outstanding(db)?;
     state.load_ledger(db)?;
+    state.load_observations(db)?;
     state.load_material(db)?;
     state.load_standing(db)?;
     let (newest, refusals): (Option<i64>, i64) = db
@@ -162,8 +166,34 @@ impl State {
             return Err(broken());
         }
         digests.push(envelope.digest());
-        self.index
-            .apply(author, sequence, statement.issued_at, &entry.event);
+        let (at, event) = (statement.issued_at, &entry.event);
+        self.index.apply((author, issuer), sequence, at, event);
+        Ok(())
+    }
+
+    /// Without a limit on what is outstanding, old spends need not be kept while the ledger is read. What counts is said
+    /// later, by the verified bundle.
+    fn hold_outstanding(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let bundles: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM bundles", [])?;
+        let mut hold = false;
+        for (bytes,) in bundles {
+            let envelope = rows::decode(&bytes)?;
+            let bundle: Statement<PolicyBundle> =
+                serde_json::from_slice(envelope.payload()).map_err(|e| corrupt("bundle", &e))?;
+            hold |= holds_outstanding(&bundle.body);
+        }
+        self.index.spends.hold_outstanding(hold);
+        Ok(())
+    }
+
+    fn load_observations(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let stored: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM observations", [])?;
+        for (bytes,) in stored {
+            let envelope = rows::decode(&bytes)?;
+            let said: Statement<Observation> = serde_json::from_slice(envelope.payload())
+                .map_err(|e| corrupt("observation", &e))?;
+            self.index.spends.observed(said.body);
+        }
         Ok(())
     }
 

@@ -27,8 +27,8 @@ pub use crate::wire::Record;
 pub use history::{CeremonyProgress, KeyBan};
 pub use kek::{Argon2Cost, DataKey, KekError, KeyEncryptionKey, MIN_PASSPHRASE, PassphraseKek};
 pub use ledger::{
-    AbortRefusal, Aborted, IngestRefusal, LedgerPosition, OwnEntryRefusal, PeerPosition,
-    ReleaseRefusal, Released, ReserveRefusal, Reserved, SessionState, SessionStatus,
+    AbortRefusal, Aborted, IngestRefusal, LedgerPosition, ObserveRefusal, OwnEntryRefusal,
+    PeerPosition, ReleaseRefusal, Released, ReserveRefusal, Reserved, SessionState, SessionStatus,
 };
 pub use open::{OpenError, OpenMode, StoreOptions};
 pub use records::{Cause, NewRecord, RECORD_BURST};

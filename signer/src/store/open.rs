@@ -95,10 +95,11 @@ pub enum OpenError {
 /// `CSGN`: tells our files from others.
 const APPLICATION_ID: i64 = 0x4353_474e;
 /// The migrations, in order. A landed one never changes.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/signer/0001_store.sql"),
     include_str!("../../../migrations/signer/0002_records.sql"),
     include_str!("../../../migrations/signer/0003_statements.sql"),
+    include_str!("../../../migrations/signer/0004_observations.sql"),
 ];
 
 /// An unlocked file.

@@ -33,6 +33,10 @@ pub(super) enum Write {
         seen: u64,
         evidence: Vec<u8>,
     },
+    Observation {
+        statement: Hash,
+        envelope: Vec<u8>,
+    },
     Share {
         key: KeyId,
         generation: u32,
@@ -203,6 +207,14 @@ impl Write {
                 db,
                 "INSERT OR REPLACE INTO rolled_back (one, ours, seen, evidence) VALUES (1, ?1, ?2, ?3)",
                 params![int(*ours), int(*seen), evidence],
+            ),
+            Self::Observation {
+                statement,
+                envelope,
+            } => one(
+                db,
+                "INSERT INTO observations (statement, envelope) VALUES (?1, ?2)",
+                params![statement.as_bytes(), envelope],
             ),
             _ => self.execute_material(db),
         }

@@ -6,7 +6,8 @@ use countersign_policy::{Envelope, Hash, MemberId, Signature};
 use countersign_signer::clock::now;
 use countersign_signer::net::CallError;
 use countersign_signer::wire::{
-    NodeStatus, Pools, Prepare, Prepared, Records, Sign, Signed, Stop, Stopped, path,
+    Abort, NodeStatus, Pools, Prepare, Prepared, Records, SessionEnded, SessionOutcome, Sign,
+    Signed, Stop, Stopped, path,
 };
 
 use super::{CALL, Cluster};
@@ -88,6 +89,23 @@ impl Cluster {
             .post_json(path::STOP, &call, CALL)
             .await?;
         Ok(stopped.ack)
+    }
+
+    /// `abort` at one node.
+    pub async fn abort(
+        &self,
+        node: &MemberId,
+        authorization: &Envelope,
+        request: &Envelope,
+    ) -> Result<SessionOutcome, CallError> {
+        let call = Abort {
+            authorization: authorization.clone(),
+            request: request.clone(),
+        };
+        let ended: SessionEnded = self.clients[node]
+            .post_json(path::ABORT, &call, CALL)
+            .await?;
+        Ok(ended.outcome)
     }
 
     /// Prepares at all participants, signs at all of them, and returns each one's answer.

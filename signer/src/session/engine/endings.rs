@@ -104,16 +104,22 @@ impl Engine {
         // A store fault shows at the next thing that matters.
         let _ = self.parts.store.summarise_records(now()).await;
         let skew = self.parts.bundle.current().skew_seconds();
-        for session in self
-            .table
-            .remove_expired(now().minus_seconds(skew.saturating_add(KEEP_RESULT_SECONDS)))
-        {
-            if session.start() {
+        let at = now();
+        for session in self.table.open() {
+            let authorization = session.spend().admitted().authorization();
+            if authorization.require_current(at, skew).is_err() && session.start() {
                 let problem = ProblemCode::Timeout
                     .problem("the authorization expired before the receipts came");
                 self.end_without_signature(&session, &problem).await;
                 self.table.finish(&session, Err(problem));
             }
+        }
+        self.table
+            .remove_expired(at.minus_seconds(skew.saturating_add(KEEP_RESULT_SECONDS)));
+        // What other participants reserved for sessions that this node never heard of: without its word it never returns.
+        let missed_before = at.minus_seconds(skew.saturating_mul(2));
+        if let Err(fault) = self.parts.store.exclude_missed(missed_before, at).await {
+            tracing::debug!(%fault, "missed sessions could not be excluded");
         }
     }
 

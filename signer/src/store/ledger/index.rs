@@ -5,9 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use countersign_policy::limits::LimitHit;
 use countersign_policy::statement::{LedgerEvent, Reservation};
-use countersign_policy::{ExternalId, Hash, MemberId, Timestamp};
+use countersign_policy::{ExternalId, FreezeSet, Hash, MemberId, Timestamp};
 
+use super::rules::TooFew;
+use super::spends::Spends;
 use super::{MAX_ATTEMPTS, SessionState, SessionStatus};
 
 /// Whose entry: an index into the list of authors; 0 is this node.
@@ -45,9 +48,17 @@ struct Request {
     attempts: u16,
 }
 
-/// This node's sessions, and the claims of all authors.
-#[derive(Default)]
+/// This node's sessions, and the claims and spends of all authors.
 pub(in crate::store) struct Index {
+    me: MemberId,
+    /// What limits count.
+    pub spends: Spends,
+    /// Aborts of sessions that this node never reserved, with their sequence numbers.
+    tombstones: HashMap<Hash, u64>,
+    /// How many of them a coordinator asked for since the start, by request.
+    excluded: HashMap<Hash, u16>,
+    /// The time of this node's newest entry.
+    clock: Timestamp,
     sessions: HashMap<Hash, Session>,
     requests: HashMap<Hash, Request>,
     nonces: HashMap<Hash, Claim>,
@@ -60,9 +71,14 @@ pub(in crate::store) struct Index {
 }
 
 /// Why a reservation is refused; the store turns authors into names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum NoReserve {
+    NoRules,
     SessionExists,
+    Aborted,
+    Dead,
+    TooFew(TooFew),
+    Limit(LimitHit),
     NonceUsed,
     Stopped(Author),
     ExternalId { request: Option<Hash>, by: Author },
@@ -74,9 +90,12 @@ pub(in crate::store) enum NoReserve {
 }
 
 /// Why a release is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum NoRelease {
     Unknown,
+    Witness,
+    Dead,
+    Limit(LimitHit),
     Released,
     Aborted,
     Stopped(Author),
@@ -97,9 +116,44 @@ pub(in crate::store) enum StopPlan {
 }
 
 impl Index {
-    pub fn check_reserve(&self, r: &Reservation) -> Result<(), NoReserve> {
+    pub fn new(me: MemberId) -> Self {
+        Self {
+            spends: Spends::new(me.clone()),
+            me,
+            tombstones: HashMap::new(),
+            excluded: HashMap::new(),
+            clock: Timestamp::from_millis(i64::MIN),
+            sessions: HashMap::new(),
+            requests: HashMap::new(),
+            nonces: HashMap::new(),
+            external_ids: HashMap::new(),
+            digests: HashMap::new(),
+            presignatures: HashSet::new(),
+            stops: HashSet::new(),
+            peer_stops: HashMap::new(),
+            peer_aborts: HashMap::new(),
+        }
+    }
+
+    /// Whether this node may set the spend aside, by what it knows. `witnesses` reserve without signing.
+    pub fn check_reserve(
+        &self,
+        r: &Reservation,
+        witnesses: &[MemberId],
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoReserve> {
+        self.check_names(r)?;
+        self.check_request(r)?;
+        self.check_limits(r, witnesses, (freezes, now))
+    }
+
+    /// Its single-use names are free, and it was neither stopped nor aborted.
+    fn check_names(&self, r: &Reservation) -> Result<(), NoReserve> {
         if self.sessions.contains_key(&r.session) {
             return Err(NoReserve::SessionExists);
+        }
+        if self.tombstones.contains_key(&r.session) {
+            return Err(NoReserve::Aborted);
         }
         if let Some(by) = self.stopped(&r.request) {
             return Err(NoReserve::Stopped(by));
@@ -117,6 +171,11 @@ impl Index {
         {
             return Err(NoReserve::PresignatureBurnt);
         }
+        Ok(())
+    }
+
+    /// It is what its request was before, and no other attempt is open.
+    fn check_request(&self, r: &Reservation) -> Result<(), NoReserve> {
         if let Some(request) = self.requests.get(&r.request) {
             if request.digests != digests_key(&r.digests) {
                 return Err(NoReserve::DigestsChanged);
@@ -139,10 +198,39 @@ impl Index {
         Ok(())
     }
 
-    pub fn check_release(&self, id: &Hash) -> Result<(), NoRelease> {
+    /// Enough nodes of each limit's ledger group reserve it, and it fits into what is left.
+    fn check_limits(
+        &self,
+        r: &Reservation,
+        witnesses: &[MemberId],
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoReserve> {
+        if !self.spends.has_rules() {
+            return Err(NoReserve::NoRules);
+        }
+        if self.spends.is_dead(r) {
+            return Err(NoReserve::Dead);
+        }
+        let reservers: Vec<&MemberId> = r.participants.iter().chain(witnesses).collect();
+        if let Some(too_few) = self.spends.too_few(r, &reservers) {
+            return Err(NoReserve::TooFew(too_few));
+        }
+        match self.spends.hits(r, freezes, now).into_iter().next() {
+            Some(hit) => Err(NoReserve::Limit(hit)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this node may send its share, over the union of its own ledger and all that it has of its peers'.
+    pub fn check_release(
+        &self,
+        id: &Hash,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
         let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
         match session.state {
             SessionState::Reserved => {}
+            SessionState::Witnessed => return Err(NoRelease::Witness),
             SessionState::Released => return Err(NoRelease::Released),
             SessionState::Aborted => return Err(NoRelease::Aborted),
         }
@@ -163,7 +251,16 @@ impl Index {
         if let Some((_, by)) = conflict(self.nonces.get(&session.nonce), id) {
             return Err(NoRelease::Nonce(by));
         }
-        Ok(())
+        if self.spends.session_is_dead(id) {
+            return Err(NoRelease::Dead);
+        }
+        // Reserved first and read now: of all sessions that share a limit, the one whose receipts were complete last sees
+        // every other one here (DESIGN section 5).
+        let hits = self.spends.session_hits(id, freezes, now);
+        match hits.ok_or(NoRelease::Unknown)?.into_iter().next() {
+            Some(hit) => Err(NoRelease::Limit(hit)),
+            None => Ok(()),
+        }
     }
 
     pub fn plan_stop(&self, request: &Hash) -> StopPlan {
@@ -177,9 +274,20 @@ impl Index {
         }
     }
 
-    /// Applies an entry. Own entries were checked before they were made; peers' entries are taken as they are.
-    pub fn apply(&mut self, author: Author, sequence: u64, at: Timestamp, event: &LedgerEvent) {
+    /// Applies an entry of the author, who is called `name`. Own entries were checked before they were made; peers' entries
+    /// are taken as they are.
+    pub fn apply(
+        &mut self,
+        (author, name): (Author, &MemberId),
+        sequence: u64,
+        at: Timestamp,
+        event: &LedgerEvent,
+    ) {
         let own = author == Author::SELF;
+        if own {
+            self.clock = self.clock.max(at);
+        }
+        self.count(name, at, event);
         match event {
             LedgerEvent::Reserved(reservation) => {
                 claim(
@@ -203,7 +311,11 @@ impl Index {
                 self.end(session, SessionState::Released, sequence);
             }
             LedgerEvent::Aborted { session, .. } if own => {
-                self.end(session, SessionState::Aborted, sequence);
+                if self.sessions.contains_key(session) {
+                    self.end(session, SessionState::Aborted, sequence);
+                } else {
+                    self.tombstones.insert(*session, sequence);
+                }
             }
             LedgerEvent::Aborted { session, .. } => {
                 self.peer_aborts.entry(*session).or_insert(author);
@@ -225,11 +337,26 @@ impl Index {
         }
     }
 
+    /// What limits count follows from what any ledger says.
+    fn count(&mut self, author: &MemberId, at: Timestamp, event: &LedgerEvent) {
+        match event {
+            LedgerEvent::Reserved(reservation) => self.spends.reserved(author, reservation, at),
+            LedgerEvent::Aborted { session, .. } => self.spends.aborted(author, session),
+            // An observation counts when this node verified it: then its statement is stored.
+            _ => {}
+        }
+        self.spends.prune(self.clock);
+    }
+
     fn reserve(&mut self, r: &Reservation, sequence: u64, at: Timestamp) {
+        let signs = r.participants.contains(&self.me);
         let session = Session {
             request: r.request,
             nonce: r.nonce,
-            state: SessionState::Reserved,
+            state: match signs {
+                true => SessionState::Reserved,
+                false => SessionState::Witnessed,
+            },
             sequence,
             ended: 0,
             reserved_at: at,
@@ -242,7 +369,10 @@ impl Index {
             released: false,
             attempts: 0,
         });
-        request.open = Some(r.session);
+        // A witness sends no share, so nothing of its session stays open.
+        if signs {
+            request.open = Some(r.session);
+        }
         request.attempts = request.attempts.saturating_add(1);
         for digest in &r.digests {
             self.digests.entry(*digest).or_insert(r.request);
@@ -280,6 +410,22 @@ impl Index {
         let mut open: Vec<_> = open.map(|(id, s)| s.status(*id)).collect();
         open.sort_by_key(|s| s.sequence);
         open
+    }
+
+    /// Whether a session may be excluded that was perhaps never reserved: coordinators make authorizations for free, and
+    /// each costs an entry for ever.
+    pub fn may_exclude(&mut self, session: &Hash, request: &Hash) -> bool {
+        if self.sessions.contains_key(session) || self.tombstones.contains_key(session) {
+            return true;
+        }
+        let asked = self.excluded.entry(*request).or_default();
+        *asked = asked.saturating_add(1);
+        *asked <= MAX_ATTEMPTS
+    }
+
+    /// The sequence number of the abort of a session that this node never reserved.
+    pub fn tombstone(&self, session: &Hash) -> Option<u64> {
+        self.tombstones.get(session).copied()
     }
 
     pub fn session(&self, id: &Hash) -> Option<SessionStatus> {
@@ -340,28 +486,36 @@ fn digests_key(digests: &[Hash]) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::support::{at, reservation};
+    use crate::store::ledger::rules::Rules;
+    use crate::store::tests::support::{CHAIN, at, member, reservation};
 
     #[test]
     fn one_request_cannot_fill_the_ledger_with_attempts() {
-        let mut index = Index::default();
+        let node = member("node-1");
+        let mut index = Index::new(node.clone());
+        index.spends.set_rules(Rules::of(CHAIN.active().content()));
         let mut sequence = 0;
         for attempt in 1..=u32::from(MAX_ATTEMPTS) {
             let reservation = reservation("a", attempt);
             let session = reservation.session;
-            index.check_reserve(&reservation).unwrap();
+            index
+                .check_reserve(&reservation, &[], (&FreezeSet::default(), at(0)))
+                .unwrap();
             let aborted = LedgerEvent::Aborted {
                 session,
                 reason: String::new(),
             };
             for event in [LedgerEvent::Reserved(Box::new(reservation)), aborted] {
                 sequence += 1;
-                index.apply(Author::SELF, sequence, at(0), &event);
+                index.apply((Author::SELF, &node), sequence, at(0), &event);
             }
         }
         let more = reservation("a", u32::from(MAX_ATTEMPTS) + 1);
-        assert_eq!(index.check_reserve(&more), Err(NoReserve::TooManyAttempts));
+        let refused = index.check_reserve(&more, &[], (&FreezeSet::default(), at(0)));
+        assert_eq!(refused, Err(NoReserve::TooManyAttempts));
         // Another request is another budget.
-        index.check_reserve(&reservation("b", 1)).unwrap();
+        index
+            .check_reserve(&reservation("b", 1), &[], (&FreezeSet::default(), at(0)))
+            .unwrap();
     }
 }

@@ -9,16 +9,21 @@
 //! decided over the union is thus committed together with that union. [`Store::peer_position`](super::Store::peer_position)
 //! reports only what is durable, so that a peer is never told that we hold what a crash could still take.
 
+mod counted;
 pub(super) mod index;
 mod own;
 mod peers;
+pub(super) mod rules;
+pub(super) mod spends;
 pub(super) mod taken;
 
+pub use counted::ObserveRefusal;
 pub use own::OwnEntryRefusal;
 pub(super) use peers::parse_entry;
 pub use peers::{IngestRefusal, PeerPosition};
 
-use countersign_policy::{Hash, MemberId, Timestamp};
+use countersign_policy::limits::LimitHit;
+use countersign_policy::{Hash, LedgerGroupId, LimitId, MemberId, Timestamp};
 
 use super::{OpError, StoreError};
 
@@ -48,6 +53,8 @@ pub enum SessionState {
     Released,
     /// The share will never be sent.
     Aborted,
+    /// There is no share to send: this node only reserved the spend, so that limits count it.
+    Witnessed,
 }
 
 /// A session of this node.
@@ -78,6 +85,32 @@ pub enum ReserveRefusal {
         /// Its reservation.
         reserved: LedgerPosition,
     },
+    /// No policy bundle is active yet.
+    #[error("the limits of the policy are not known yet")]
+    NoRules,
+    /// This node wrote before that it will never sign in this session.
+    #[error("the session was aborted on this node before it was reserved")]
+    Aborted,
+    /// Chain observers proved that the transaction can never be in a block; what it would spend no longer counts.
+    #[error("the transaction is dead on its chain")]
+    Dead,
+    /// Too few nodes reserve the spend for a limit to be exact.
+    #[error(
+        "limit {limit} counts this spend: {needed} nodes of ledger group {group} must reserve it, participants and witnesses together; {found} do"
+    )]
+    TooFew {
+        /// The limit.
+        limit: LimitId,
+        /// Whose ledgers it adds up.
+        group: LedgerGroupId,
+        /// How many of them must reserve.
+        needed: usize,
+        /// How many of them are named.
+        found: usize,
+    },
+    /// A limit would be passed, by what this node knows.
+    #[error("{0}")]
+    Limit(LimitHit),
     /// Another authorization used the nonce.
     #[error("the authorization's nonce was used before")]
     NonceUsed,
@@ -128,6 +161,15 @@ pub enum ReleaseRefusal {
     /// No such session was reserved.
     #[error("no such session is reserved")]
     Unknown,
+    /// This node is a witness of the session: it has no share to send.
+    #[error("this node only witnesses the session")]
+    Witness,
+    /// Chain observers proved that the transaction can never be in a block.
+    #[error("the transaction is dead on its chain")]
+    Dead,
+    /// A limit would be passed, by what all who reserved the spend know.
+    #[error("{0}")]
+    Limit(LimitHit),
     /// It was released before: nothing more may be sent.
     #[error("the session was released before, by ledger entry {}", .released.sequence)]
     AlreadyReleased {
@@ -172,6 +214,12 @@ pub enum AbortRefusal {
     /// Too late: the share may have been sent.
     #[error("the session was released")]
     Released,
+    /// One request cannot fill the ledger.
+    #[error("{MAX_ATTEMPTS} sessions of the request were excluded before they were reserved")]
+    TooMany,
+    /// Nothing to abort: this node has no share to send.
+    #[error("this node only witnesses the session")]
+    Witness,
 }
 
 /// The ledger's answer to [`Store::reserve`](super::Store::reserve).

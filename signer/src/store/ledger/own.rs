@@ -19,6 +19,8 @@ fn never() -> Timestamp {
     Timestamp::from_millis(i64::MAX)
 }
 
+/// Sessions that are excluded in one commit.
+const MAX_MISSED: usize = 100;
 /// The longest reason of an abort, in bytes.
 const MAX_REASON: usize = 200;
 
@@ -32,7 +34,20 @@ impl Store {
     /// # Errors
     /// [`ReserveRefusal`], or a [`StoreError`]: then nothing was reserved, as far as anybody will ever be told.
     pub async fn reserve(&self, reservation: Reservation, now: Timestamp) -> Reserved {
-        self.durably(move |state, writes| state.reserve(reservation, now, writes))
+        self.reserve_with(reservation, Vec::new(), now).await
+    }
+
+    /// The same with witnesses: nodes that reserve it too and do not sign. This node may be one of them.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn reserve_with(
+        &self,
+        reservation: Reservation,
+        witnesses: Vec<MemberId>,
+        now: Timestamp,
+    ) -> Reserved {
+        self.durably(move |state, writes| state.reserve(reservation, &witnesses, now, writes))
             .await?
             .map_err(OpError::Refused)
     }
@@ -58,6 +73,57 @@ impl Store {
         self.durably(move |state, writes| state.abort(session, reason, now, writes))
             .await?
             .map_err(OpError::Refused)
+    }
+
+    /// The same, also for a session that this node never reserved: then it is refused here for ever, and what it reserved
+    /// elsewhere can return. `request` is the session's; it has a bounded number of them.
+    ///
+    /// # Errors
+    /// [`AbortRefusal`] or a [`StoreError`].
+    pub async fn exclude(
+        &self,
+        session: Hash,
+        request: Hash,
+        reason: impl Into<String>,
+        now: Timestamp,
+    ) -> Aborted {
+        let reason = clipped(reason.into(), MAX_REASON);
+        self.durably(move |state, writes| {
+            if !state.index.may_exclude(&session, &request) {
+                return Ok(Err(AbortRefusal::TooMany));
+            }
+            state.exclude(session, reason, now, writes)
+        })
+        .await?
+        .map_err(OpError::Refused)
+    }
+
+    /// Excludes the sessions that peers reserved, in which this node was to sign, that it never reserved itself, and whose
+    /// authorization ended before `ended_before`; at most 100 at once. Says how many.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub async fn exclude_missed(
+        &self,
+        ended_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let due = self
+            .observe(move |state| !state.index.spends.owed(ended_before, 1).is_empty())
+            .await?;
+        if !due {
+            return Ok(0);
+        }
+        self.durably(move |state, writes| {
+            let missed = state.index.spends.owed(ended_before, MAX_MISSED);
+            for session in &missed {
+                let reason = "it ended before this node took part".to_owned();
+                // A refusal means that it is decided already.
+                let _ = state.exclude(*session, reason, now, writes)?;
+            }
+            Ok(missed.len())
+        })
+        .await
     }
 
     /// Stops a request for ever, reserved or not: aborts its open session and refuses every later one. Durable when
@@ -144,10 +210,14 @@ impl State {
     fn reserve(
         &mut self,
         reservation: Reservation,
+        witnesses: &[MemberId],
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, ReserveRefusal>> {
-        if let Err(refusal) = self.index.check_reserve(&reservation) {
+        if let Err(refusal) =
+            self.index
+                .check_reserve(&reservation, witnesses, (&self.freezes, now))
+        {
             return Ok(Err(self.reserve_refusal(refusal, &reservation.session)));
         }
         let event = LedgerEvent::Reserved(Box::new(reservation));
@@ -160,7 +230,7 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, ReleaseRefusal>> {
-        if let Err(refusal) = self.index.check_release(&session) {
+        if let Err(refusal) = self.index.check_release(&session, (&self.freezes, now)) {
             return Ok(Err(self.release_refusal(refusal, &session)));
         }
         self.append(LedgerEvent::Released { session }, now, writes)
@@ -179,12 +249,30 @@ impl State {
         };
         match known.state {
             SessionState::Released => Ok(Err(AbortRefusal::Released)),
+            SessionState::Witnessed => Ok(Err(AbortRefusal::Witness)),
             SessionState::Aborted => Ok(Ok(self.position(known.ended))),
             SessionState::Reserved => {
                 let event = LedgerEvent::Aborted { session, reason };
                 self.append(event, now, writes).map(Ok)
             }
         }
+    }
+
+    fn exclude(
+        &mut self,
+        session: Hash,
+        reason: String,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, AbortRefusal>> {
+        if self.index.session(&session).is_some() {
+            return self.abort(session, reason, now, writes);
+        }
+        if let Some(sequence) = self.index.tombstone(&session) {
+            return Ok(Ok(self.position(Some(sequence))));
+        }
+        let event = LedgerEvent::Aborted { session, reason };
+        self.append(event, now, writes).map(Ok)
     }
 
     fn stop(
@@ -242,8 +330,9 @@ impl State {
             head: envelope.digest(),
         };
         writes.push(Write::entry(Author::SELF, sequence, &envelope)?);
+        let event = &statement.body.event;
         self.index
-            .apply(Author::SELF, sequence, now, &statement.body.event);
+            .apply((Author::SELF, &self.node), sequence, now, event);
         self.own.push(position.head);
         self.fresh.push(envelope);
         Ok(position)
@@ -301,6 +390,16 @@ impl State {
                     reserved: self.position(known.map(|known| known.sequence)),
                 }
             }
+            NoReserve::NoRules => ReserveRefusal::NoRules,
+            NoReserve::Aborted => ReserveRefusal::Aborted,
+            NoReserve::Dead => ReserveRefusal::Dead,
+            NoReserve::TooFew(few) => ReserveRefusal::TooFew {
+                limit: few.limit,
+                group: few.group,
+                needed: few.needed,
+                found: few.found,
+            },
+            NoReserve::Limit(hit) => ReserveRefusal::Limit(hit),
             NoReserve::NonceUsed => ReserveRefusal::NonceUsed,
             NoReserve::Stopped(by) => ReserveRefusal::Stopped {
                 by: self.peer_name(by),
@@ -322,6 +421,9 @@ impl State {
     fn release_refusal(&self, refusal: NoRelease, session: &Hash) -> ReleaseRefusal {
         match refusal {
             NoRelease::Unknown => ReleaseRefusal::Unknown,
+            NoRelease::Witness => ReleaseRefusal::Witness,
+            NoRelease::Dead => ReleaseRefusal::Dead,
+            NoRelease::Limit(hit) => ReleaseRefusal::Limit(hit),
             NoRelease::Released => {
                 let ended = self.index.session(session).and_then(|known| known.ended);
                 ReleaseRefusal::AlreadyReleased {

@@ -309,7 +309,8 @@ impl State {
         if sequence > have.sequence {
             state.digests.push(entry.digest());
             let at = entry.statement().issued_at;
-            self.index.apply(author, sequence, at, &entry.body().event);
+            let event = &entry.body().event;
+            self.index.apply((author, peer), sequence, at, event);
             writes.push(Write::entry(author, sequence, entry.envelope())?);
         }
         Ok(Ok(()))

@@ -12,7 +12,7 @@ use countersign_policy::{Hash, KeyId};
 use super::material::{secret, share_record};
 use super::support::*;
 use crate::store::writer::CrashPoint;
-use crate::store::{SecretKind, SessionState, Store};
+use crate::store::{ReserveRefusal, SecretKind, SessionState, Store};
 
 const FOLDER: &str = "COUNTERSIGN_TEST_CRASH_FOLDER";
 const RUN: &str = "COUNTERSIGN_TEST_CRASH_RUN";
@@ -65,6 +65,12 @@ async fn work(store: Store, run: String, worker: u32) {
                 let (taken, _) = store.take_primes().await.unwrap().unwrap();
                 told(format!("taken {taken}"));
             }
+            4 => {
+                let never = reservation(&format!("{name}-never"), 1);
+                let excluded = store.exclude(never.session, never.request, "test", at(1));
+                excluded.await.unwrap();
+                told(format!("excluded {name}-never"));
+            }
             _ => {}
         }
     }
@@ -92,6 +98,7 @@ async fn child_that_is_killed() {
     }
     writer.start().unwrap();
     let store = Store { shared };
+    count_by_no_limits(&store).await;
     told("started".into());
     let workers = (0..6).map(|worker| tokio::spawn(work(store.clone(), run.clone(), worker)));
     for worker in workers.collect::<Vec<_>>() {
@@ -177,6 +184,10 @@ async fn check(folder: &Path, told: &BTreeMap<String, Vec<String>>) {
                 ["taken", name] => {
                     let left = store.secret_names(SecretKind::CggmpPrimes).await.unwrap();
                     assert!(!left.contains(&(*name).to_owned()), "{context}");
+                }
+                ["excluded", name] => {
+                    let refusal = refused(store.reserve(reservation(name, 1), at(9)).await);
+                    assert_eq!(refusal, ReserveRefusal::Aborted, "{context}");
                 }
                 ["started"] => {}
                 _ => panic!("{context}"),

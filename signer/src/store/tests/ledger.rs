@@ -303,6 +303,7 @@ async fn an_entry_of_the_ledger_looks_like_this() {
     let store = Store::open(&fixed, identity("node-1"), &kek(PASSPHRASE))
         .await
         .unwrap();
+    count_by_no_limits(&store).await;
     let mut first = reservation("a", 1);
     first.presignature = Some(hash("presignature"));
     store.reserve(first.clone(), at(0)).await.unwrap();

@@ -4,6 +4,7 @@ pub(super) mod support;
 
 mod crash;
 mod ledger;
+mod limits;
 mod material;
 mod model;
 mod opening;

@@ -1,11 +1,27 @@
 //! Random operations against a model written the naive way: lists that are searched from end to end.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use countersign_policy::Hash;
+use countersign_policy::bundle::ActiveBundle;
+use countersign_policy::limits::{LimitScope, Measure, Period};
 use countersign_policy::statement::{LedgerEvent, Reservation, StopOutcome};
+use countersign_policy::testing::TestDeployment;
 use proptest::prelude::*;
 
 use super::support::*;
 use crate::store::{OpError, Store};
+
+/// How many different transactions the limit allows.
+const MOST: usize = 3;
+static LIMITED: LazyLock<ActiveBundle> = LazyLock::new(|| {
+    let mut deployment = TestDeployment::with_single_keys(3, 2);
+    let (max, seconds) = (MOST as u64, 3600);
+    deployment.add_limit("count", Measure::Count { max }, Period::Rolling { seconds });
+    deployment.content_mut().limits[0].scope = LimitScope::default();
+    deployment.bundle()
+});
 
 /// One operation. Small numbers, so that they meet.
 #[derive(Debug, Clone)]
@@ -42,6 +58,11 @@ enum Step {
     PeerStops {
         payment: u8,
     },
+    /// Aborts a session, reserved or not.
+    Exclude {
+        payment: u8,
+        attempt: u8,
+    },
     Reopen,
 }
 
@@ -63,6 +84,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         ),
         1 => (payment(), attempt()).prop_map(|(payment, attempt)| Step::PeerAborts { payment, attempt }),
         1 => payment().prop_map(|payment| Step::PeerStops { payment }),
+        1 => (payment(), attempt()).prop_map(|(payment, attempt)| Step::Exclude { payment, attempt }),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..40)
@@ -135,12 +157,32 @@ impl Model {
         )
     }
 
+    /// The transactions that the limit counts: reserved by anybody, and not given up by all participants of all sessions.
+    fn counted(&self) -> BTreeSet<Hash> {
+        let given_up =
+            |r: &Reservation| self.aborted(true, r.session) && self.aborted(false, r.session);
+        let counts = |digest: &Hash| {
+            let mut sessions = self.all().filter(|r| r.digests[0] == *digest);
+            sessions.any(|r| !given_up(r))
+        };
+        let digests: BTreeSet<Hash> = self.all().map(|r| r.digests[0]).collect();
+        digests.into_iter().filter(counts).collect()
+    }
+
+    fn fits(&self, r: &Reservation) -> bool {
+        let mut counted = self.counted();
+        counted.insert(r.digests[0]);
+        counted.len() <= MOST
+    }
+
     fn open(&self, id: Hash) -> bool {
         !self.released(id) && !self.aborted(true, id)
     }
 
     fn may_reserve(&self, r: &Reservation) -> bool {
         !self.stopped(r.request)
+            && !self.aborted(true, r.session)
+            && self.fits(r)
             && self.reservations(true).all(|o| {
                 o.session != r.session
                     && (o.request != r.request || (o.digests == r.digests && !self.open(o.session)))
@@ -155,6 +197,7 @@ impl Model {
             return false;
         };
         self.open(id)
+            && self.fits(r)
             && !self.stopped(r.request)
             && !self.aborted(false, id)
             && self.all().all(|o| !contests_nonce(o, r))
@@ -187,6 +230,7 @@ fn contests_external_id(other: &Reservation, r: &Reservation) -> bool {
 async fn run(steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path(), "node-1").await;
+    store.set_limits(&LIMITED).await.unwrap();
     let mut peer = TestPeer::new("node-2");
     let mut model = Model::default();
     for (number, step) in steps.into_iter().enumerate() {
@@ -194,6 +238,7 @@ async fn run(steps: Vec<Step>) {
         if let Step::Reopen = step {
             store.close().await;
             store = open(folder.path(), "node-1").await;
+            store.set_limits(&LIMITED).await.unwrap();
             continue;
         }
         take(&store, &mut peer, &mut model, step, &text).await;
@@ -271,6 +316,17 @@ async fn take(store: &Store, peer: &mut TestPeer, model: &mut Model, step: Step,
                 cancel: hash("c"),
             };
             tell(store, peer, model, event).await;
+        }
+        Step::Exclude { payment, attempt } => {
+            let (session, request) = (session(payment, attempt), request(payment));
+            let done = succeeded(store.exclude(session, request, "x", at(0)).await);
+            assert_eq!(done, !model.released(session), "{text}");
+            if done && !model.aborted(true, session) {
+                let reason = "x".into();
+                model
+                    .events
+                    .push((true, LedgerEvent::Aborted { session, reason }));
+            }
         }
         Step::Reopen => {}
     }

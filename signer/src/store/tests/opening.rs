@@ -9,7 +9,9 @@ use crate::store::{OpenError, OpenMode, Store, StoreError, StoreOptions};
 
 async fn open_with(options: &StoreOptions) -> Result<Store, OpenError> {
     let node = options.node.as_str().to_owned();
-    Store::open(options, identity(&node), &kek(PASSPHRASE)).await
+    let store = Store::open(options, identity(&node), &kek(PASSPHRASE)).await?;
+    count_by_no_limits(&store).await;
+    Ok(store)
 }
 
 #[tokio::test]

@@ -65,7 +65,15 @@ pub fn options(folder: &Path, node: &str) -> StoreOptions {
 }
 
 pub async fn try_open(folder: &Path, node: &str) -> Result<Store, OpenError> {
-    Store::open(&options(folder, node), identity(node), &kek(PASSPHRASE)).await
+    let store = Store::open(&options(folder, node), identity(node), &kek(PASSPHRASE)).await?;
+    count_by_no_limits(&store).await;
+    Ok(store)
+}
+
+/// The genesis has no limits; without any bundle nothing is reserved.
+pub async fn count_by_no_limits(store: &Store) {
+    // A store that stopped already says so at the next operation.
+    let _ = store.set_limits(CHAIN.active()).await;
 }
 
 pub async fn open(folder: &Path, node: &str) -> Store {
