@@ -7,7 +7,7 @@ use countersign_policy::bundle::{ActiveBundle, PolicyBundle};
 use countersign_policy::statement::{SignRequest, Statement};
 use countersign_policy::testing::{TestDeployment, samples};
 use countersign_policy::{
-    Amount, Envelope, Facts, MAX_PAYLOAD, RuleId, Timestamp, canonical, decide,
+    Amount, Envelope, Facts, MAX_PAYLOAD, RuleId, Standing, Timestamp, canonical, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -75,7 +75,7 @@ fn with_rules(count: usize) -> TestDeployment {
         .expect("the standard rule")
         .clone();
     let exchange = content.address_book.clone();
-    content.rules.clear();
+    content.rules.retain(|r| r.wallet != usdt.wallet);
     content.address_book.clear();
     for i in 1..count {
         let mut rule = usdt.clone();
@@ -110,9 +110,10 @@ fn decisions(criterion: &mut Criterion) {
             .open::<SignRequest>(&request)
             .expect("valid");
         let now: Timestamp = deployment.now();
+        let standing = Standing::unencumbered();
         let facts = Facts::establish(&bundle, request.body()).expect("facts");
         criterion.bench_function(&format!("decide/rules={count}"), |b| {
-            b.iter(|| decide(&bundle, black_box(&request), &facts, now));
+            b.iter(|| decide(&bundle, black_box(&request), &facts, &standing, now));
         });
         if count == 10 {
             criterion.bench_function("facts/establish", |b| {

@@ -243,6 +243,16 @@ impl Intent {
 }
 
 impl IntentKind {
+    /// All names that [`IntentKind::name`] gives.
+    pub const NAMES: [&'static str; 6] = [
+        "native-transfer",
+        "token-transfer",
+        "token-transfer-from",
+        "token-approve",
+        "contract-call",
+        "other-contract",
+    ];
+
     /// The kind without its data: `native-transfer`, `token-transfer`, `token-transfer-from`, `token-approve`,
     /// `contract-call`, `other-contract`.
     #[must_use]

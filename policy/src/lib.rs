@@ -64,12 +64,13 @@ mod id;
 pub mod limits;
 mod plain;
 mod protocol;
+pub mod rules;
 pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, decide};
+pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,

@@ -44,7 +44,7 @@ pub(crate) fn plain_text(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn hides(c: char) -> bool {
+pub(crate) fn hides(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
         || INVISIBLE

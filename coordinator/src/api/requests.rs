@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use countersign_policy::bundle::Role;
 use countersign_policy::statement::{Cancel, CancelReason, SignRequest, Verified};
-use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Timestamp, decide};
+use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Standing, Timestamp, decide};
 use http::HeaderMap;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -162,7 +162,7 @@ async fn judge(core: &Core, envelope: &Envelope) -> Result<Judged, ApiProblem> {
     };
     match Facts::establish(&bundle, verified.body()) {
         Ok(facts) => {
-            let decision = decide(&bundle, &verified, &facts, now());
+            let decision = decide(&bundle, &verified, &facts, &Standing::unencumbered(), now());
             Ok(Judged {
                 bundle,
                 verified,

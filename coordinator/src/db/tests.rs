@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use countersign_policy::statement::{SignRequest, StopAck, StopOutcome};
 use countersign_policy::testing::{PAYMENTS, TestDeployment, member};
-use countersign_policy::{Envelope, Facts, Hash, decide};
+use countersign_policy::{Envelope, Facts, Hash, Standing, decide};
 use database::{Kind, TestDatabase, both};
 
 use super::tx::Value;
@@ -54,7 +54,13 @@ impl Fixture {
             path: body.path.clone(),
             unsigned: body.transaction.clone(),
             digest: facts.transaction().digest(),
-            decision: decide(&bundle, &verified, &facts, self.deployment.now()),
+            decision: decide(
+                &bundle,
+                &verified,
+                &facts,
+                &Standing::unencumbered(),
+                self.deployment.now(),
+            ),
             bundle: bundle.digest(),
         };
         let nodes = &self.deployment.nodes()[..2];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{Envelope, Facts, MemberId, Outcome, Timestamp, decide};
+use countersign_policy::{Envelope, Facts, MemberId, Outcome, Standing, Timestamp, decide};
 
 use super::attempt::{self, AttemptEnd, Broken, Session};
 use super::choose::{self, Choice, NoChoice};
@@ -270,7 +270,13 @@ impl Task {
                 return self.expire(core, work).await;
             }
             let bundle = core.bundle.current();
-            let decision = decide(&bundle, &self.verified, &self.facts, now());
+            let decision = decide(
+                &bundle,
+                &self.verified,
+                &self.facts,
+                &Standing::unencumbered(),
+                now(),
+            );
             match decision.outcome {
                 Outcome::Allow => {}
                 Outcome::Blocked => {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
+use super::places::Places;
 use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
+use crate::rules::RuleSet;
 use crate::statement::{
     Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
 };
@@ -121,6 +123,8 @@ pub struct ActiveBundle {
     expires_at: Timestamp,
     directory: Directory,
     children: Arc<ChildKeys>,
+    rules: Arc<RuleSet>,
+    places: Arc<Places>,
 }
 
 /// The chain, oldest first.
@@ -149,10 +153,10 @@ impl BundleChain {
             open_quorum_in::<PolicyBundle>(envelope, Hash::ZERO, &statement_signers(&bundle))?;
         require_quorum(&bundle, &verified, bundle.quorums.policy)?;
         require_bounded_life(&verified)?;
-        validate(&bundle)?;
+        let rules = validate(&bundle)?;
         Ok(Self {
             owners: statement_keys(&bundle).collect(),
-            links: vec![ActiveBundle::new(verified, pinned)],
+            links: vec![ActiveBundle::new(verified, pinned, rules)],
         })
     }
 
@@ -239,10 +243,10 @@ impl BundleChain {
             return Err(ChainError::NotYetIssued { issued_at, now });
         }
         require_bounded_life(&verified)?;
-        validate(next)?;
+        let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
         self.require_own_keys(next)?;
-        Ok(ActiveBundle::new(verified, self.genesis()))
+        Ok(ActiveBundle::new(verified, self.genesis(), rules))
     }
 
     /// A statement key never passes from one member to another: what it signed for the one could count for the other.
@@ -380,9 +384,11 @@ fn statement_keys(
 }
 
 impl ActiveBundle {
-    fn new(verified: Verified<PolicyBundle>, genesis: Hash) -> Self {
+    fn new(verified: Verified<PolicyBundle>, genesis: Hash, rules: RuleSet) -> Self {
         let directory = Directory::new(genesis, statement_signers(verified.body()));
         Self {
+            places: Arc::new(Places::of(verified.body())),
+            rules: Arc::new(rules),
             bundle: verified.body().clone(),
             digest: verified.digest(),
             envelope: verified.envelope().clone(),
@@ -430,7 +436,7 @@ impl ActiveBundle {
 
     /// A member by id.
     pub fn member(&self, id: &MemberId) -> Option<&Member> {
-        self.bundle.members.iter().find(|m| m.id == *id)
+        self.bundle.members.get(self.places.member(id)?)
     }
 
     /// Whether a member has a role.
@@ -457,7 +463,7 @@ impl ActiveBundle {
 
     /// A wallet by id.
     pub fn wallet(&self, id: &WalletId) -> Option<&Wallet> {
-        self.bundle.wallets.iter().find(|w| w.id == *id)
+        self.bundle.wallets.get(self.places.wallet(id)?)
     }
 
     /// The fee cap of a network.
@@ -467,10 +473,13 @@ impl ActiveBundle {
 
     /// The address book entry of an address.
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
-        self.bundle
-            .address_book
-            .iter()
-            .find(|e| e.network == *network && e.address == *address)
+        let place = self.places.destination(network, address)?;
+        self.bundle.address_book.get(place)
+    }
+
+    /// The compiled Cedar rules.
+    pub fn rule_set(&self) -> &RuleSet {
+        &self.rules
     }
 
     /// Opens a ceremony order: issued by a policy author, signed by the ceremony quorum of approvers, for a new key that a

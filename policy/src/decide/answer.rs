@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::approvals::{MissingApprovals, Rejection};
 use crate::bundle::KeyState;
+use crate::freeze::FreezeHit;
 use crate::id::{MemberId, RuleId};
+use crate::limits::LimitHit;
 use crate::{Address, Amount, Timestamp};
 
 /// The answer.
@@ -16,6 +19,9 @@ pub struct Decision {
     pub rules: Vec<RuleId>,
     /// Why not; empty when allowed.
     pub reasons: Vec<Reason>,
+    /// Whose approvals it waits for; empty unless it needs approvals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingApprovals>,
 }
 
 /// The three answers.
@@ -120,6 +126,42 @@ pub enum Reason {
         /// Which.
         feature: String,
     },
+    /// Something that it touches is frozen.
+    Frozen(FreezeHit),
+    /// A limit would be passed.
+    Limit(LimitHit),
+    /// A security officer said no.
+    Rejected(Rejection),
+    /// A Cedar rule forbids it.
+    Forbidden {
+        /// The rule.
+        rule: RuleId,
+        /// What the rule gives as its reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A Cedar rule could not be evaluated: nobody knows whether it forbids.
+    RuleError {
+        /// The rule; none when the question could not even be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<RuleId>,
+        /// What went wrong.
+        detail: String,
+    },
+    /// A Cedar rule would permit it by words that are wide enough, and does not name what is dangerous about it.
+    NotNamed {
+        /// The rule.
+        rule: RuleId,
+        /// The attribute that its conditions must mention.
+        attribute: String,
+    },
+    /// A rule would let a cold wallet pay without anybody's approval.
+    ColdWithoutApprovals {
+        /// The rule.
+        rule: RuleId,
+    },
+    /// A group has to approve.
+    MissingApprovals(MissingApprovals),
 }
 
 impl std::fmt::Display for Reason {
@@ -188,6 +230,36 @@ impl std::fmt::Display for Reason {
                 f,
                 "the amount {amount} is above the cap {cap} per transaction"
             ),
+            Reason::Frozen(hit) => hit.fmt(f),
+            Reason::Limit(hit) => hit.fmt(f),
+            Reason::Rejected(Rejection { member, reason, .. }) => {
+                write!(f, "{member} rejected it: {reason}")
+            }
+            Reason::Forbidden {
+                rule,
+                reason: Some(reason),
+            } => write!(f, "rule {rule} forbids it: {reason}"),
+            Reason::Forbidden { rule, reason: None } => write!(f, "rule {rule} forbids it"),
+            Reason::RuleError {
+                rule: Some(rule),
+                detail,
+            } => write!(f, "rule {rule} could not be evaluated: {detail}"),
+            Reason::RuleError { rule: None, detail } => {
+                write!(f, "no rule could be evaluated: {detail}")
+            }
+            Reason::NotNamed { rule, attribute } => write!(
+                f,
+                "rule {rule} does not name context.{attribute}, so it does not permit this"
+            ),
+            Reason::ColdWithoutApprovals { rule } => write!(
+                f,
+                "rule {rule} asks for no approvals, and a cold wallet signs nothing without"
+            ),
+            Reason::MissingApprovals(MissingApprovals {
+                group,
+                needed,
+                have,
+            }) => write!(f, "group {group} has to approve: {have} of {needed} did"),
         }
     }
 }

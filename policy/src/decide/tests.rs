@@ -9,13 +9,13 @@ mod refusals;
 use crate::bundle::{ActiveBundle, PolicyBundle};
 use crate::statement::SignRequest;
 use crate::testing::TestDeployment;
-use crate::{Decision, Envelope, Facts, Reason, Timestamp, decide};
+use crate::{Decision, Envelope, Facts, Reason, Standing, Timestamp, decide};
 
 /// Opens, establishes the facts and decides, at `now`.
 fn decide_at(bundle: &ActiveBundle, request: &Envelope, now: Timestamp) -> Decision {
     let request = bundle.directory().open::<SignRequest>(request).unwrap();
     let facts = Facts::establish(bundle, request.body()).unwrap();
-    decide(bundle, &request, &facts, now)
+    decide(bundle, &request, &facts, &Standing::unencumbered(), now)
 }
 
 /// A deployment with `edit` applied to its genesis.

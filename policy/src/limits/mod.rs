@@ -3,6 +3,8 @@
 //! A [`Limit`] is part of the policy bundle. What it counts is a spend: one payment, however many nodes reserved it, however
 //! often it was retried, and whichever version of it with a higher fee is signed in the end.
 
+mod hit;
 mod model;
 
+pub use hit::LimitHit;
 pub use model::{LedgerGroup, Limit, LimitScope, Measure, Period, Price, Reference};

@@ -4,14 +4,14 @@
 //!
 //! ```
 //! use countersign_policy::testing::TestDeployment;
-//! use countersign_policy::{Facts, Outcome, decide};
+//! use countersign_policy::{Facts, Outcome, Standing, decide};
 //!
 //! let deployment = TestDeployment::with_single_keys(3, 2);
 //! let bundle = deployment.bundle();
 //! let request = deployment.usdt_request("payment-1", 1_000_000);
 //! let request = bundle.directory().open(&request).unwrap();
 //! let facts = Facts::establish(&bundle, request.body()).unwrap();
-//! let decision = decide(&bundle, &request, &facts, deployment.now());
+//! let decision = decide(&bundle, &request, &facts, &Standing::unencumbered(), deployment.now());
 //! assert_eq!(decision.outcome, Outcome::Allow);
 //! ```
 #![allow(

@@ -6,13 +6,19 @@ use crate::statement::{
     AckStage, Approval, BundleAck, CancelReason, Fate, Freeze, FreezeTarget, Observation,
     StatementError, Unfreeze, Verdict, Veto,
 };
-use crate::{Decision, Facts, Outcome, decide};
+use crate::{Decision, Facts, Outcome, Standing, decide};
 
 fn decision(deployment: &TestDeployment, request: &Envelope) -> Decision {
     let bundle = deployment.bundle();
     let request = bundle.directory().open(request).unwrap();
     let facts = Facts::establish(&bundle, request.body()).unwrap();
-    decide(&bundle, &request, &facts, deployment.now())
+    decide(
+        &bundle,
+        &request,
+        &facts,
+        &Standing::unencumbered(),
+        deployment.now(),
+    )
 }
 
 #[test]

@@ -6,7 +6,7 @@ use countersign_policy::bundle::{ActiveBundle, KeyRecord, Role};
 use countersign_policy::statement::{
     Authorization, Reservation, SessionTerms, SignRequest, Verified,
 };
-use countersign_policy::{Decision, Facts, Hash, MemberId, Outcome, Timestamp, decide};
+use countersign_policy::{Decision, Facts, Hash, MemberId, Outcome, Standing, Timestamp, decide};
 
 use crate::wire::{Prepare, Problem, ProblemCode};
 
@@ -45,7 +45,7 @@ pub fn admit(
     }
     let facts = Facts::establish(bundle, request.body())
         .map_err(|e| ProblemCode::Transaction.problem(e.to_string()))?;
-    let decision = decide(bundle, &request, &facts, now);
+    let decision = decide(bundle, &request, &facts, &Standing::unencumbered(), now);
     if decision.outcome != Outcome::Allow {
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
         let mut problem = ProblemCode::Policy.problem(reasons.join("; "));

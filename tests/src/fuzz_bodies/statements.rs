@@ -9,7 +9,7 @@ use countersign_policy::statement::{
     Statement, StopAck, Unfreeze, Veto,
 };
 use countersign_policy::testing::{APPROVERS, AUTHOR, Sample, TestDeployment, open_as, samples};
-use countersign_policy::{Envelope, Facts, Outcome, canonical, decide};
+use countersign_policy::{Envelope, Facts, Outcome, Standing, canonical, decide};
 
 static DEPLOYMENT: LazyLock<TestDeployment> =
     LazyLock::new(|| TestDeployment::with_single_keys(3, 2));
@@ -135,7 +135,13 @@ pub fn judge_bundle(input: &[u8]) {
     let Ok(facts) = Facts::establish(bundle, body.body()) else {
         return;
     };
-    let decision = decide(bundle, &body, &facts, DEPLOYMENT.now());
+    let decision = decide(
+        bundle,
+        &body,
+        &facts,
+        &Standing::unencumbered(),
+        DEPLOYMENT.now(),
+    );
     if bundle.content().rules.is_empty() {
         assert_eq!(decision.outcome, Outcome::Blocked);
     }

@@ -6,6 +6,7 @@ use super::super::model::{PolicyBundle, Role, TransferRule, WalletTier};
 use super::Findings;
 use crate::approvals::{Need, Needs};
 use crate::id::MemberId;
+use crate::rules::{RuleEffect, RuleSet};
 
 /// The people whose approval a withdrawal from an HSM needs at the least, whatever its rule says.
 const HSM_APPROVERS: usize = 2;
@@ -51,9 +52,32 @@ pub(super) fn rule_needs(
     }
 }
 
+/// The needs of Cedar permits.
+pub(super) fn cedar_needs(findings: &mut Findings, bundle: &PolicyBundle, cedar: &RuleSet) {
+    for rule in cedar.rules() {
+        if rule.effect() != RuleEffect::Permit {
+            continue;
+        }
+        let wallets = bundle.wallets.iter().filter(|w| rule.reaches(w));
+        let mut problems: BTreeSet<String> = needs_problems(bundle, None, rule.needs())
+            .into_iter()
+            .collect();
+        for wallet in wallets {
+            problems.extend(needs_problems(bundle, Some(wallet.tier), rule.needs()));
+        }
+        let (file, line) = rule.place();
+        for what in problems {
+            findings.add(
+                format!("rules/{file}:{line}"),
+                format!("@needs of {}: {what}", rule.id()),
+            );
+        }
+    }
+}
+
 /// What is wrong with the needs of a rule that permits something from a wallet of this tier: of a transfer rule or of a
 /// Cedar permit. Without a tier, only what is wrong for any wallet.
-pub(crate) fn needs_problems(
+fn needs_problems(
     bundle: &PolicyBundle,
     tier: Option<WalletTier>,
     needs: Option<&Needs>,

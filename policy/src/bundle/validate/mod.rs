@@ -7,11 +7,11 @@ mod limits;
 mod members;
 mod money;
 
-pub(crate) use approvals::needs_problems;
 pub(super) use members::shared_domains;
 
 use super::model::PolicyBundle;
 use crate::plain::plain_text;
+use crate::rules::RuleSet;
 use crate::statement::strictly_ascending;
 
 /// One thing wrong with a bundle.
@@ -65,6 +65,19 @@ impl Findings {
         }
     }
 
+    /// The compiled Cedar rules, or what is wrong with them.
+    fn rules(&mut self, bundle: &PolicyBundle) -> Option<RuleSet> {
+        let problems = match RuleSet::compile(bundle) {
+            Ok(rules) => return Some(rules),
+            Err(problems) => problems,
+        };
+        for problem in problems {
+            let at = format!("rules/{}:{}", problem.file, problem.line);
+            self.add(at, format!("{}; {}", problem.what, problem.mend));
+        }
+        None
+    }
+
     fn ascending<T: Ord>(&mut self, at: impl Into<String>, items: &[T]) {
         if !items.is_empty()
             && let Err(what) = strictly_ascending("entries", items)
@@ -74,8 +87,8 @@ impl Findings {
     }
 }
 
-/// Checks the whole content and reports everything that is wrong with it.
-pub(crate) fn validate(bundle: &PolicyBundle) -> Result<(), ValidationError> {
+/// Checks the whole content and reports everything that is wrong with it. Gives the compiled Cedar rules.
+pub(crate) fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError> {
     let mut findings = Findings::default();
     findings.text("organisation", &bundle.organisation);
     members::members(&mut findings, bundle);
@@ -92,16 +105,19 @@ pub(crate) fn validate(bundle: &PolicyBundle) -> Result<(), ValidationError> {
     money::fee_caps(&mut findings, bundle);
     money::rules(&mut findings, bundle);
     money::cedar(&mut findings, bundle);
-    money::used_wallets(&mut findings, bundle);
     limits::ledger_groups(&mut findings, bundle);
     limits::limits(&mut findings, bundle);
     limits::reference(&mut findings, bundle);
-    if findings.0.is_empty() {
-        Ok(())
-    } else {
-        Err(ValidationError {
+    let rules = findings.rules(bundle);
+    if let Some(rules) = &rules {
+        approvals::cedar_needs(&mut findings, bundle, rules);
+        money::used_wallets(&mut findings, bundle, rules);
+    }
+    match rules {
+        Some(rules) if findings.0.is_empty() => Ok(rules),
+        _ => Err(ValidationError {
             problems: findings.0,
-        })
+        }),
     }
 }
 

@@ -5,7 +5,9 @@ use crate::bundle::ActiveBundle;
 use crate::statement::SignRequest;
 use crate::testing::transaction::{self, EXCHANGE, Tron};
 use crate::testing::{EDDSA_KEY, SingleKey, TestDeployment, WALLET, key_id, wallet_id};
-use crate::{DecodeError, DerivationPath, Facts, FactsError, Network, Outcome, Reason, decide};
+use crate::{
+    DecodeError, DerivationPath, Facts, FactsError, Network, Outcome, Reason, Standing, decide,
+};
 
 fn deployment() -> TestDeployment {
     TestDeployment::with_single_keys(3, 2)
@@ -153,10 +155,23 @@ fn facts_of_another_request_or_bundle_allow_nothing() {
     let facts = Facts::establish(&bundle, one.body()).unwrap();
     assert!(facts.are_about(&bundle, one.body()));
     assert_eq!(
-        decide(&bundle, &one, &facts, deployment.now()).outcome,
+        decide(
+            &bundle,
+            &one,
+            &facts,
+            &Standing::unencumbered(),
+            deployment.now()
+        )
+        .outcome,
         Outcome::Allow
     );
-    let decision = decide(&bundle, &other, &facts, deployment.now());
+    let decision = decide(
+        &bundle,
+        &other,
+        &facts,
+        &Standing::unencumbered(),
+        deployment.now(),
+    );
     assert_eq!(decision.reasons, [Reason::OtherFacts]);
     // The same bytes from another address of the wallet.
     let child = deployment.sign_request("p", wallet, &path("m/1"), Network::ETHEREUM, bytes);
@@ -165,7 +180,13 @@ fn facts_of_another_request_or_bundle_allow_nothing() {
     let mut chain = deployment.chain();
     let next = deployment.successor(chain.active(), |_| ());
     let next = chain.append(&next, deployment.now()).unwrap();
-    let decision = decide(next, &one, &facts, deployment.now());
+    let decision = decide(
+        next,
+        &one,
+        &facts,
+        &Standing::unencumbered(),
+        deployment.now(),
+    );
     assert_eq!(decision.reasons, [Reason::OtherFacts]);
 }
 
