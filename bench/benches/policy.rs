@@ -75,7 +75,7 @@ fn with_rules(count: usize) -> TestDeployment {
         .expect("the standard rule")
         .clone();
     let exchange = content.address_book.clone();
-    content.rules.clear();
+    content.rules.retain(|r| r.wallet != usdt.wallet);
     content.address_book.clear();
     for i in 1..count {
         let mut rule = usdt.clone();

@@ -3,5 +3,7 @@
 mod agreement;
 mod chain;
 mod content;
+mod diff;
+mod guards;
 mod succession;
 mod openers;
