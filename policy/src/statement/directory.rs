@@ -93,6 +93,9 @@ pub enum StatementError {
     /// A statement of several that its issuer did not sign.
     #[error("{0} is named as the issuer and has not signed")]
     IssuerMissing(MemberId),
+    /// Statements that should be a chain and are none.
+    #[error("a statement of {0} is not the one that the next names as the one before")]
+    Chain(MemberId),
     /// The issuer has no role that may say this.
     #[error("{issuer} has no role that may issue a {kind}", kind = .kind.as_str())]
     Role {
@@ -162,6 +165,43 @@ impl Directory {
     /// # Errors
     /// [`StatementError`]: the first check that failed.
     pub fn open<B: Body>(&self, envelope: &Envelope) -> Result<Verified<B>, StatementError> {
+        self.open_with::<B>(envelope, true)
+    }
+
+    /// Opens statements of which each names the digest of the one before (`previous` reads it): the last one's signature
+    /// vouches for all of them, so that it is the only one that is verified. All have one issuer.
+    ///
+    /// Whoever needs one of them as evidence by itself opens it by itself.
+    ///
+    /// # Errors
+    /// [`StatementError`]: the first check that failed, counted from the last statement; [`StatementError::Chain`] when they are
+    /// no chain.
+    pub fn open_chain<B: Body>(
+        &self,
+        envelopes: &[&Envelope],
+        previous: impl Fn(&B) -> Hash,
+    ) -> Result<Vec<Verified<B>>, StatementError> {
+        let mut opened: Vec<Verified<B>> = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes.iter().rev() {
+            let next = opened.last();
+            let statement = self.open_with::<B>(envelope, next.is_none())?;
+            if let Some(next) = next
+                && (previous(next.body()) != statement.digest
+                    || next.issuer() != statement.issuer())
+            {
+                return Err(StatementError::Chain(statement.statement.issuer));
+            }
+            opened.push(statement);
+        }
+        opened.reverse();
+        Ok(opened)
+    }
+
+    fn open_with<B: Body>(
+        &self,
+        envelope: &Envelope,
+        verify: bool,
+    ) -> Result<Verified<B>, StatementError> {
         // A kind that needs a quorum cannot be opened on one signature: such a call does not compile.
         const { assert!(!B::KIND.is_quorum_signed()) };
         let statement = parse::<B>(envelope, self.genesis)?;
@@ -178,10 +218,14 @@ impl Directory {
             return Err(StatementError::UnexpectedSigner(signature.keyid.clone()));
         }
         let message = envelope.pre_authentication_encoding();
-        let issuer = &statement.issuer;
-        let key = self
-            .signers
-            .verify(B::KIND, (issuer, signer), &message, &signature.sig)?;
+        let mut keys = BTreeMap::new();
+        if verify {
+            let issuer = &statement.issuer;
+            let key =
+                self.signers
+                    .verify(B::KIND, (issuer, signer), &message, &signature.sig)?;
+            keys.insert(issuer.clone(), key);
+        }
         if !B::KIND.issuers().iter().any(|r| signer.roles.contains(r)) {
             return Err(StatementError::Role {
                 issuer: statement.issuer,
@@ -189,7 +233,6 @@ impl Directory {
             });
         }
         let signers = BTreeSet::from([statement.issuer.clone()]);
-        let keys = BTreeMap::from([(statement.issuer.clone(), key)]);
         Ok(Verified {
             digest: Hash::sha256(&message),
             envelope: envelope.clone(),

@@ -119,29 +119,36 @@ impl Store {
             return Err(OpError::Refused(IngestRefusal::TooMany(entries.len())));
         }
         let known = self.taken();
-        let (mut verified, mut names) = (Vec::new(), Vec::new());
+        let (mut unknown, mut names) = (Vec::new(), Vec::new());
         for (index, envelope) in entries.iter().enumerate() {
             let name = Taken::name(peer, envelope);
-            if known.contains(&name) {
-                continue;
+            if !known.contains(&name) {
+                unknown.push((index, envelope));
+                names.push(name);
             }
-            match open_entry(peer, index, envelope, directory) {
-                Ok(entry) => verified.push(entry),
-                Err(refusal) => return Err(OpError::Refused(refusal)),
-            }
-            names.push(name);
         }
-        let peer = peer.clone();
         let given = !entries.is_empty();
-        let taken = self
-            .lazily(move |state, writes| {
-                let taken = state.ingest(&peer, given, &verified, writes)?;
-                if let (Ok(_), Some(sequence)) = (&taken, acknowledged) {
-                    state.acknowledged(&peer, sequence, writes)?;
-                }
-                Ok(taken)
-            })
-            .await?;
+        let mut taken = None;
+        if let Some(chain) = open_chain(peer, &unknown, directory) {
+            taken = self
+                .take(peer, given, chain, Proof::Last, acknowledged)
+                .await?;
+        }
+        let taken = match taken {
+            Some(taken) => taken,
+            // Something is wrong with one of them: each is held against its own signature, and the first at fault is named.
+            None => {
+                let open = |(index, envelope): &(usize, &Envelope)| {
+                    open_entry(peer, *index, envelope, directory)
+                };
+                let opened = unknown.iter().map(open).collect::<Result<_, _>>();
+                let opened = opened.map_err(OpError::Refused)?;
+                let taken = self.take(peer, given, opened, Proof::Each, acknowledged);
+                taken
+                    .await?
+                    .ok_or(StoreError::Internal("entries stay without proof"))?
+            }
+        };
         if taken.is_ok() {
             known.remember(names);
         }
@@ -150,6 +157,25 @@ impl Store {
             self.settled().await?;
         }
         taken.map_err(OpError::Refused)
+    }
+
+    async fn take(
+        &self,
+        peer: &MemberId,
+        given: bool,
+        entries: Vec<Verified<LedgerEntry>>,
+        proof: Proof,
+        acknowledged: Option<u64>,
+    ) -> Result<Option<Result<LedgerPosition, IngestRefusal>>, StoreError> {
+        let peer = peer.clone();
+        self.lazily(move |state, writes| {
+            let taken = state.ingest(&peer, given, &entries, proof, writes)?;
+            if let (Some(Ok(_)), Some(sequence)) = (&taken, acknowledged) {
+                state.acknowledged(&peer, sequence, writes)?;
+            }
+            Ok(taken)
+        })
+        .await
     }
 
     /// Waits until everything that was taken before is durable.
@@ -218,6 +244,28 @@ impl Store {
     }
 }
 
+/// What was verified of entries that are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The signature of the last one, which vouches for the others by their chain.
+    Last,
+    /// Every signature: each entry is evidence by itself.
+    Each,
+}
+
+/// The entries as a chain by `peer`, of which only the last one's signature is verified. None when they are no such chain.
+fn open_chain(
+    peer: &MemberId,
+    entries: &[(usize, &Envelope)],
+    directory: &Directory,
+) -> Option<Vec<Verified<LedgerEntry>>> {
+    let entries: Vec<&Envelope> = entries.iter().map(|(_, envelope)| *envelope).collect();
+    let opened = directory.open_chain(&entries, |entry: &LedgerEntry| entry.previous);
+    opened
+        .ok()
+        .filter(|chain| chain.iter().all(|entry| entry.issuer() == peer))
+}
+
 fn open_entry(
     peer: &MemberId,
     index: usize,
@@ -245,35 +293,41 @@ pub(in crate::store) fn parse_entry(envelope: &Envelope) -> Option<Statement<Led
 }
 
 impl State {
+    /// Takes entries. None when they have to be proven one by one first.
     fn ingest(
         &mut self,
         peer: &MemberId,
         given: bool,
         entries: &[Verified<LedgerEntry>],
+        proof: Proof,
         writes: &mut Vec<Write>,
-    ) -> Fallible<Result<LedgerPosition, IngestRefusal>> {
+    ) -> Fallible<Option<Result<LedgerPosition, IngestRefusal>>> {
         let author = self.author_of(peer, writes)?;
         // Entries that were recognised are not among `entries`; a banned peer gets no other answer for them.
         if given && self.peer(peer).is_some_and(|state| state.banned) {
-            return Ok(Err(IngestRefusal::Banned { peer: peer.clone() }));
+            return Ok(Some(Err(IngestRefusal::Banned { peer: peer.clone() })));
         }
         for entry in entries {
-            if let Err(refusal) = self.ingest_one(peer, author, entry, writes)? {
-                return Ok(Err(refusal));
+            match self.ingest_one(peer, author, entry, proof, writes)? {
+                Some(Ok(())) => {}
+                Some(Err(refusal)) => return Ok(Some(Err(refusal))),
+                None => return Ok(None),
             }
         }
-        Ok(Ok(self
+        Ok(Some(Ok(self
             .peer(peer)
-            .map_or(LedgerPosition::EMPTY, Peer::position)))
+            .map_or(LedgerPosition::EMPTY, Peer::position))))
     }
 
+    /// Takes one entry. None when it proves two histories and is no evidence by itself yet.
     fn ingest_one(
         &mut self,
         peer: &MemberId,
         author: Author,
         entry: &Verified<LedgerEntry>,
+        proof: Proof,
         writes: &mut Vec<Write>,
-    ) -> Fallible<Result<(), IngestRefusal>> {
+    ) -> Fallible<Option<Result<(), IngestRefusal>>> {
         let LedgerEntry {
             sequence, previous, ..
         } = *entry.body();
@@ -282,15 +336,15 @@ impl State {
             .get_mut(peer)
             .ok_or(StoreError::Internal("a peer without state"))?;
         if state.banned {
-            return Ok(Err(IngestRefusal::Banned { peer: peer.clone() }));
+            return Ok(Some(Err(IngestRefusal::Banned { peer: peer.clone() })));
         }
         let have = state.position();
         if sequence > have.sequence.saturating_add(1) {
-            return Ok(Err(IngestRefusal::Gap {
+            return Ok(Some(Err(IngestRefusal::Gap {
                 peer: peer.clone(),
                 have: have.sequence,
                 found: sequence,
-            }));
+            })));
         }
         let (same, differs_at) = if sequence <= have.sequence {
             (state.digest_at(sequence) == Some(entry.digest()), sequence)
@@ -298,13 +352,17 @@ impl State {
             // The peer signed entry `have` as well: a successor that names another one proves two histories.
             (previous == have.head, have.sequence)
         };
+        if !same && proof == Proof::Last {
+            // A ban needs an entry that its own signature proves.
+            return Ok(None);
+        }
         if !same {
             state.banned = true;
             writes.push(Write::equivocation(author, differs_at, entry.envelope())?);
-            return Ok(Err(IngestRefusal::Equivocation {
+            return Ok(Some(Err(IngestRefusal::Equivocation {
                 peer: peer.clone(),
                 sequence: differs_at,
-            }));
+            })));
         }
         if sequence > have.sequence {
             state.digests.push(entry.digest());
@@ -313,7 +371,7 @@ impl State {
             self.index.apply((author, peer), sequence, at, event);
             writes.push(Write::entry(author, sequence, entry.envelope())?);
         }
-        Ok(Ok(()))
+        Ok(Some(Ok(())))
     }
 
     fn acknowledged(

@@ -341,3 +341,60 @@ async fn a_taken_entry_is_recognised_only_with_its_own_signature_and_not_from_a_
     let refusal = refused(ingest(&store, "node-2", vec![entry]).await);
     assert!(matches!(refusal, IngestRefusal::Banned { .. }), "{refusal}");
 }
+
+/// An entry whose signature is another one's.
+fn forged(entry: &Envelope, other: &Envelope) -> Envelope {
+    let mut json = serde_json::to_value(entry).unwrap();
+    json["signatures"] = serde_json::to_value(other).unwrap()["signatures"].clone();
+    serde_json::from_value(json).unwrap()
+}
+
+#[tokio::test]
+async fn the_last_signature_vouches_for_a_chain_and_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    let mut peer = TestPeer::new("node-2");
+    let e: Vec<_> = ["a", "b", "c", "d"].map(|p| peer.says(stopped(p))).into();
+    // The last one vouches for nobody when it is forged, and then the first at fault is named, nothing is taken.
+    let refusal = refused(ingest(&store, "node-2", vec![e[0].clone(), forged(&e[1], &e[0])]).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Statement { index: 1, .. }),
+        "{refusal}"
+    );
+    // A chain with a hole is none: every entry is held against its own signature.
+    let refusal = refused(ingest(&store, "node-2", vec![forged(&e[0], &e[1]), e[2].clone()]).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Statement { index: 0, .. }),
+        "{refusal}"
+    );
+    let whole = vec![forged(&e[0], &e[1]), e[1].clone(), e[2].clone()];
+    let taken = ingest(&store, "node-2", whole).await.unwrap();
+    assert_eq!(taken.sequence, 3);
+    assert_eq!(ingest(&store, "node-2", e).await.unwrap(), peer.head);
+}
+
+#[tokio::test]
+async fn a_ban_needs_an_entry_with_a_signature_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    let mut peer = TestPeer::new("node-2");
+    ingest(&store, "node-2", vec![peer.says(stopped("a"))])
+        .await
+        .unwrap();
+    let mut twin = TestPeer::new("node-2");
+    let other: Vec<_> = ["x", "y"].map(|p| twin.says(stopped(p))).into();
+    // Vouched for by its successor, but without a signature of its own: refused, and nobody is banned for it.
+    let unsigned = vec![forged(&other[0], &other[1]), other[1].clone()];
+    let refusal = refused(ingest(&store, "node-2", unsigned).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Statement { index: 0, .. }),
+        "{refusal}"
+    );
+    assert!(!store.peer_banned(&member("node-2")).unwrap());
+    let refusal = refused(ingest(&store, "node-2", other).await);
+    assert!(
+        matches!(refusal, IngestRefusal::Equivocation { sequence: 1, .. }),
+        "{refusal}"
+    );
+    assert!(store.peer_banned(&member("node-2")).unwrap());
+}
