@@ -71,7 +71,10 @@ pub mod statement;
 pub mod testing;
 mod time;
 
-pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
+pub use decide::{
+    Change, Considered, Decision, Explanation, Facts, FactsError, Finding, Outcome, Reason,
+    RuleKind, Standing, WhatIf, decide, explain,
+};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
     MAX_SIGNATURES,

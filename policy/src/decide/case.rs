@@ -16,12 +16,23 @@ use crate::rules::{Answer, Question, SigningFacts};
 use crate::statement::{SignRequest, Verified};
 use crate::{Intent, Timestamp};
 
+/// What is taken to be otherwise than it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pretend {
+    /// All destinations are active entries of the address book.
+    pub(super) listed: bool,
+    /// No limit would be passed.
+    pub(super) unlimited: bool,
+}
+
 pub(super) struct Case<'a> {
     pub(super) bundle: &'a ActiveBundle,
     pub(super) request: &'a Verified<SignRequest>,
     pub(super) facts: &'a Facts,
     pub(super) standing: &'a Standing,
     pub(super) now: Timestamp,
+    /// What is taken to be otherwise, to tell what would change the decision.
+    pub(super) pretend: Pretend,
     signing: OnceLock<SigningFacts>,
     everybody: OnceLock<ApprovalTally>,
 }
@@ -40,6 +51,7 @@ impl<'a> Case<'a> {
             facts,
             standing,
             now,
+            pretend: Pretend::default(),
             signing: OnceLock::new(),
             everybody: OnceLock::new(),
         }
@@ -86,6 +98,9 @@ impl<'a> Case<'a> {
 
     /// The limits that ledgers say would be passed, and those that the transaction passes by itself.
     fn limits(&self, reasons: &mut Vec<Reason>) {
+        if self.pretend.unlimited {
+            return;
+        }
         let told = self.standing.limits();
         reasons.extend(told.iter().cloned().map(Reason::Limit));
         let body = self.request.body();
@@ -109,8 +124,14 @@ impl<'a> Case<'a> {
 
     /// What rules are told, computed once.
     pub(super) fn signing(&self) -> &SigningFacts {
-        self.signing
-            .get_or_init(|| SigningFacts::of(self.bundle, self.request, self.facts, self.now))
+        self.signing.get_or_init(|| {
+            let facts = SigningFacts::of(self.bundle, self.request, self.facts, self.now);
+            if self.pretend.listed {
+                facts.if_listed()
+            } else {
+                facts
+            }
+        })
     }
 
     /// Everybody whose approval could count.

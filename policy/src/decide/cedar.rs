@@ -53,7 +53,8 @@ impl<'a> Verdict<'a> {
     }
 }
 
-fn way(case: &Case<'_>, tally: &ApprovalTally, rule: &Rule) -> Way {
+/// The way that a permit opens when its conditions hold.
+pub(super) fn way(case: &Case<'_>, tally: &ApprovalTally, rule: &Rule) -> Way {
     let mut way = Way {
         rules: vec![rule.id().clone()],
         ..Way::default()

@@ -12,6 +12,7 @@ mod answer;
 mod bounds;
 mod case;
 mod cedar;
+mod explain;
 mod facts;
 mod missing;
 mod standing;
@@ -21,6 +22,7 @@ mod transfers;
 mod ways;
 
 pub use answer::{Decision, Outcome, Reason};
+pub use explain::{Change, Considered, Explanation, Finding, RuleKind, WhatIf, explain};
 pub use facts::{Facts, FactsError};
 pub use standing::Standing;
 
@@ -28,7 +30,7 @@ use crate::bundle::ActiveBundle;
 use crate::statement::{SignRequest, Verified};
 use crate::{Timestamp, approvals::MissingApprovals};
 use case::Case;
-use ways::Permission;
+use ways::{Permission, Way};
 
 /// Decides whether `request` may be signed under `bundle` at time `now`.
 ///
@@ -40,13 +42,16 @@ pub fn decide(
     standing: &Standing,
     now: Timestamp,
 ) -> Decision {
-    let case = Case::new(bundle, request, facts, standing, now);
+    decide_case(&Case::new(bundle, request, facts, standing, now))
+}
+
+fn decide_case(case: &Case<'_>) -> Decision {
     let mut reasons = case.objections();
-    let real = Permission::of(&case, standing.approvals());
+    let real = Permission::of(case, case.standing.approvals());
     if real.is_given() {
         return Decision::of(real, reasons);
     }
-    let saturated = Permission::of(&case, case.everybody());
+    let saturated = Permission::of(case, case.everybody());
     if !saturated.is_given() {
         // Nobody's approval helps, so what is missing is told only where there are not even enough people to ask.
         reasons.extend(saturated.reasons);
@@ -62,7 +67,7 @@ pub fn decide(
     if !reasons.is_empty() {
         return Decision::of(saturated, reasons);
     }
-    let missing = missing::missing(&case, real);
+    let missing = missing::missing(case, real);
     Decision {
         outcome: Outcome::NeedsApprovals,
         rules: saturated.rules,

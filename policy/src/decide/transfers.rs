@@ -30,6 +30,7 @@ pub(super) fn way(case: &Case<'_>, tally: &ApprovalTally) -> Way {
     way
 }
 
+/// Adds the best rule for one transfer.
 fn one(
     case: &Case<'_>,
     tally: &ApprovalTally,
@@ -37,28 +38,10 @@ fn one(
     transfer: &Transfer,
     way: &mut Way,
 ) {
-    let intent = case.intent();
-    let movement = Movement {
-        to: transfer.to,
-        amount: moved(intent, &transfer.asset),
-        entry: case.bundle.destination(&intent.network, &transfer.to),
-        lost: is_lost(intent),
-    };
+    let movement = Movement::of(case, transfer);
     // The first rule without objection whose approvals are there decides; otherwise the one that came closest.
     let closest = applicable(case, kind, transfer)
-        .map(|rule| {
-            let mut by = Way {
-                rules: vec![rule.id.clone()],
-                reasons: movement.objections(rule, case.now),
-                missing: Vec::new(),
-            };
-            by.reasons.extend(case.frozen(&rule.id));
-            match needed(case, tally, &rule.id, rule.needs.as_ref()) {
-                Ok(missing) => by.missing = missing,
-                Err(reason) => by.reasons.push(reason),
-            }
-            by
-        })
+        .map(|rule| movement.by(case, tally, rule))
         .min_by_key(Way::distance);
     let Some(closest) = closest else {
         way.reasons.push(Reason::NoRule {
@@ -104,14 +87,42 @@ pub(super) fn add(missing: &mut Vec<MissingApprovals>, more: MissingApprovals) {
 }
 
 /// What every rule is asked about one transfer, looked up once for all of them.
-struct Movement<'a> {
+pub(super) struct Movement<'a> {
     to: Address,
     amount: Amount,
     entry: Option<&'a AddressBookEntry>,
     lost: bool,
+    /// Only to tell what would change the decision: the destination is taken to be listed.
+    listed: bool,
 }
 
-impl Movement<'_> {
+impl<'a> Movement<'a> {
+    pub(super) fn of(case: &Case<'a>, transfer: &Transfer) -> Self {
+        let intent = case.intent();
+        Self {
+            to: transfer.to,
+            amount: moved(intent, &transfer.asset),
+            entry: case.bundle.destination(&intent.network, &transfer.to),
+            lost: is_lost(intent),
+            listed: case.pretend.listed,
+        }
+    }
+
+    /// The way that one rule opens for this transfer.
+    pub(super) fn by(&self, case: &Case<'_>, tally: &ApprovalTally, rule: &TransferRule) -> Way {
+        let mut way = Way {
+            rules: vec![rule.id.clone()],
+            reasons: self.objections(rule, case.now),
+            missing: Vec::new(),
+        };
+        way.reasons.extend(case.frozen(&rule.id));
+        match needed(case, tally, &rule.id, rule.needs.as_ref()) {
+            Ok(missing) => way.missing = missing,
+            Err(reason) => way.reasons.push(reason),
+        }
+        way
+    }
+
     fn objections(&self, rule: &TransferRule, now: Timestamp) -> Vec<Reason> {
         let mut found = Vec::new();
         if self.amount > rule.max_amount {
@@ -129,6 +140,7 @@ impl Movement<'_> {
         let listed = match allowed {
             Destinations::Any if self.lost => None,
             Destinations::Any => return None,
+            Destinations::AddressBook if self.listed => return None,
             Destinations::AddressBook => self.entry,
             Destinations::Labels { labels } => self.entry.filter(|e| labels.contains(&e.label)),
         };

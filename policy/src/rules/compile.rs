@@ -24,6 +24,11 @@ use crate::plain::{hides, plain_text};
 const MAX_FILE: usize = 256 * 1024;
 /// The greatest number of rules in a bundle.
 const MAX_RULES: usize = 10_000;
+/// The greatest length of one rule, without spaces, comments and what is in quotes.
+const MAX_LENGTH: usize = 4_096;
+/// The stack on which rules are parsed, in bytes: Cedar's parser and validator recurse without a bound of their own, and a
+/// rule of the greatest length nests no deeper than fits.
+const STACK: usize = 64 * 1024 * 1024;
 
 /// What rules may name.
 pub(super) struct Names<'a> {
@@ -58,6 +63,13 @@ impl RuleSet {
     /// # Errors
     /// Everything that is wrong with them, in the order of files and lines.
     pub fn compile(bundle: &PolicyBundle) -> Result<Self, Vec<RuleProblem>> {
+        if bundle.cedar.is_empty() {
+            return Self::compile_here(bundle);
+        }
+        stacker::grow(STACK, || Self::compile_here(bundle))
+    }
+
+    fn compile_here(bundle: &PolicyBundle) -> Result<Self, Vec<RuleProblem>> {
         let engine = |problem: Box<RuleProblem>| vec![*problem];
         let schema = schema(bundle.groups.iter().map(|g| &g.id)).map_err(engine)?;
         let types = Types::new().map_err(engine)?;
@@ -154,6 +166,10 @@ fn sources<'a>(files: &'a [CedarFile], problems: &mut Vec<RuleProblem>) -> Vec<S
 
 /// One rule, parsed and looked through.
 fn parse(source: &Source<'_>, names: &Names<'_>) -> Result<Rule, Vec<RuleProblem>> {
+    if source.length() > MAX_LENGTH {
+        let what = format!("the rule is longer than {MAX_LENGTH} characters outside of quotes");
+        return Err(vec![source.problem(what, "split it")]);
+    }
     let policy = Policy::parse(None, source.rule).map_err(|errors| {
         let errors: Vec<_> = errors.iter().collect();
         errors
@@ -317,8 +333,7 @@ fn located(
     let mend = error
         .help()
         .map_or_else(|| mend.to_owned(), |help| help.to_string());
-    // Cedar names the rule by a number, which nobody knows.
-    let what = error.to_string().replace("for policy `policy0`, ", "");
+    let what = error.to_string();
     source.problem_at(line, what, mend)
 }
 

@@ -130,6 +130,13 @@ impl SigningFacts {
         }
     }
 
+    /// The same, as if all destinations had been active entries of the address book for ever.
+    pub(crate) fn if_listed(mut self) -> Self {
+        self.destination_listed = true;
+        self.destination_active_since = Some(Timestamp::from_millis(0));
+        self
+    }
+
     /// The attributes of the context, without the approvals.
     pub(super) fn attributes(&self) -> Vec<(String, RestrictedExpression)> {
         // Everything that there is. A field added here must be given to the rules below.

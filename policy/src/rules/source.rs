@@ -27,6 +27,11 @@ impl<'a> Source<'a> {
         self.line_at(first_token(self.rule))
     }
 
+    /// How long the rule is without spaces, comments and what is in quotes.
+    pub(super) fn length(&self) -> usize {
+        tokens(self.rule).count()
+    }
+
     pub(super) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) -> RuleProblem {
         self.problem_at(self.first_line(), what, mend)
     }

@@ -1,10 +1,14 @@
 //! Each reason not to sign.
 
 use super::{code, codes, decide_at, with};
+use crate::approvals::{MissingApprovals, Rejection};
 use crate::bundle::{Destinations, KeyState, PolicyBundle};
+use crate::freeze::FreezeHit;
+use crate::limits::LimitHit;
+use crate::statement::FreezeTarget;
 use crate::testing::transaction::{self, EXCHANGE, STRANGER, Tron};
 use crate::testing::{OFFICER, PAYMENTS, SOLANA_WALLET, TestDeployment, WALLET, member};
-use crate::{Address, Amount, Decision, Network, Outcome, Reason, Timestamp};
+use crate::{Address, Amount, Decision, Hash, LimitId, Network, Outcome, Reason, Timestamp};
 
 /// The decision on a USDT transfer of 5 to the exchange under an edited bundle.
 fn usdt_under(edit: impl FnOnce(&mut PolicyBundle)) -> Decision {
@@ -389,6 +393,7 @@ fn a_rule_is_for_its_wallet_asset_initiator_and_kind() {
 
 #[test]
 fn every_reason_says_something_and_is_read_back() {
+    let rule = || crate::RuleId::new("r").unwrap();
     let address = Address::Evm(EXCHANGE);
     let now = Timestamp::from_millis(0);
     let amount = Amount::from(5_u64);
@@ -439,6 +444,50 @@ fn every_reason_says_something_and_is_read_back() {
         Reason::Feature {
             feature: "f".into(),
         },
+        Reason::Frozen(FreezeHit {
+            freeze: Hash::ZERO,
+            target: FreezeTarget::Everything,
+            reason: "an intruder".into(),
+            by: member("x"),
+        }),
+        Reason::Limit(LimitHit {
+            limit: LimitId::new("daily").unwrap(),
+            max: amount,
+            used: amount,
+            requested: amount,
+            resets_at: Some(now),
+        }),
+        Reason::Rejected(Rejection {
+            member: member("x"),
+            reason: "not ours".into(),
+            approval: Hash::ZERO,
+        }),
+        Reason::Forbidden {
+            rule: rule(),
+            reason: Some("holidays".into()),
+        },
+        Reason::Forbidden {
+            rule: rule(),
+            reason: None,
+        },
+        Reason::RuleError {
+            rule: Some(rule()),
+            detail: "overflow".into(),
+        },
+        Reason::RuleError {
+            rule: None,
+            detail: "no context".into(),
+        },
+        Reason::NotNamed {
+            rule: rule(),
+            attribute: "kind".into(),
+        },
+        Reason::ColdWithoutApprovals { rule: rule() },
+        Reason::MissingApprovals(MissingApprovals {
+            group: crate::GroupId::new("treasury").unwrap(),
+            needed: 2,
+            have: 1,
+        }),
     ];
     let mut lines = String::new();
     for reason in all {

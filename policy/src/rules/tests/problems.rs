@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{file, problems, with_rules};
 use crate::bundle::{BundleChain, WalletTier};
+use crate::{Facts, Outcome, Standing, decide};
 
 /// The problems of one rule with this condition.
 fn condition(condition: &str) -> Vec<String> {
@@ -190,16 +191,41 @@ fn conditions_that_are_refused() {
     insta::assert_snapshot!(all);
 }
 
-/// So deep that it is refused, and just not: what is accepted is evaluated on a small stack.
+/// What is accepted can be evaluated on the stack of a thread, and what is refused is refused without exhausting one.
 #[test]
 fn nesting_is_bounded_and_what_is_accepted_can_be_evaluated() {
     let nested = |levels: usize| "context.lost".to_owned() + &" || context.lost".repeat(levels);
-    assert_eq!(condition(&nested(40)), [] as [&str; 0]);
-    let refused = condition(&nested(100));
-    assert!(
-        refused[0].contains("nested more than 64 levels"),
-        "{refused:?}"
+    let accepted = with_rules(&format!(
+        "@id(\"r\") forbid (principal, action, resource) when {{ {} }};",
+        nested(60)
+    ));
+    let request = accepted.usdt_request("p", 5);
+    let bundle = accepted.bundle();
+    let request = bundle.directory().open(&request).unwrap();
+    let facts = Facts::establish(&bundle, request.body()).unwrap();
+    let decision = decide(
+        &bundle,
+        &request,
+        &facts,
+        &Standing::unencumbered(),
+        accepted.now(),
     );
+    assert_eq!(decision.outcome, Outcome::Allow);
+
+    let refused = |text: &str, what: &str| {
+        let found = condition(text);
+        assert!(found.iter().any(|p| p.contains(what)), "{found:?}");
+    };
+    refused(&nested(64), "nested more than 64 levels");
+    refused(&nested(270), "nested more than 64 levels");
+    refused(&nested(300), "longer than 4096 characters");
+    refused(
+        &format!("{}true{}", "(".repeat(1_500), ")".repeat(1_500)),
+        "",
+    );
+    refused(&"if context.lost then true else ".repeat(150), "");
+    refused(&format!("{}true", "!".repeat(3_000)), "");
+    refused(&"[".repeat(3_000), "");
 }
 
 #[test]
