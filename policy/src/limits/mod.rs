@@ -10,6 +10,8 @@ mod hit;
 mod model;
 mod series;
 mod spend;
+#[cfg(test)]
+mod tests;
 
 pub use book::LimitBook;
 pub use hit::LimitHit;
