@@ -8,6 +8,7 @@ mod charge;
 mod few;
 mod hit;
 mod model;
+pub mod protocol;
 mod series;
 mod spend;
 #[cfg(test)]

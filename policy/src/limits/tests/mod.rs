@@ -1,9 +1,10 @@
 //! Limits, checked rule by rule and against a model that adds everything up anew each time.
 
+mod bounds;
 mod model;
 mod rules;
 
-use super::{Limit, LimitScope, Measure, Period, Price, Reference, Spend};
+use super::{Limit, LimitBook, LimitHit, LimitScope, Measure, Period, Price, Reference, Spend};
 use crate::bundle::{AssetRecord, Wallet, WalletTier};
 use crate::statement::Reservation;
 use crate::{
@@ -190,11 +191,39 @@ pub(super) fn assets() -> Vec<AssetRecord> {
     ]
 }
 
-pub(super) fn book(limits: &[Limit]) -> super::LimitBook {
-    super::LimitBook::new(limits, Some(&reference()), &wallets(), &assets(), SKEW)
+pub(super) fn book(limits: &[Limit]) -> LimitBook {
+    LimitBook::new(limits, Some(&reference()), &wallets(), &assets(), SKEW)
 }
 
 /// No freeze lowers anything.
 pub(super) fn as_is(_: &crate::LimitId) -> Option<Amount> {
     None
+}
+
+/// What is used, as a hit of a spend that asks for more than everything says; 0 when nothing is.
+pub(super) fn used(book: &LimitBook, probe: &Payment, seconds: u64) -> u64 {
+    let zero = |_: &crate::LimitId| Some(Amount::ZERO);
+    let hits = book.hits(&probe.at(seconds), at(seconds), &zero);
+    let hit = hits.first().expect("any charge passes a cap of nothing");
+    u64::try_from(hit.used.to_u128().unwrap()).unwrap()
+}
+
+pub(super) fn hit(
+    limit: &str,
+    max: u64,
+    used: u64,
+    requested: u64,
+    resets: Option<Timestamp>,
+) -> LimitHit {
+    LimitHit {
+        limit: limit.parse().unwrap(),
+        max: amount(max),
+        used: amount(used),
+        requested: amount(requested),
+        resets_at: resets,
+    }
+}
+
+pub(super) fn just_after(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(at(seconds).as_millis() + 1)
 }
