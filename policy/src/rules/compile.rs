@@ -16,7 +16,7 @@ use super::schema::{TIERS, Types, schema, tier_name};
 use super::source::{Source, split};
 use super::{Rule, RuleEffect, RuleSet, Slices, Who};
 use crate::approvals::Needs;
-use crate::bundle::{CedarFile, PolicyBundle, WalletTier, needs_problems};
+use crate::bundle::{CedarFile, PolicyBundle, Wallet, WalletTier, needs_problems};
 use crate::id::{GroupId, MemberId, RuleId, WalletId};
 use crate::plain::{hides, plain_text};
 
@@ -346,6 +346,15 @@ pub(super) enum Resource {
 }
 
 impl Resource {
+    /// Whether the scope lets a wallet in.
+    pub(super) fn reaches(&self, wallet: &Wallet) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tier(tier) => tier == tier_name(wallet.tier),
+            Self::Wallet(id) => *id == wallet.id,
+        }
+    }
+
     /// The coldest tier that the scope lets in.
     fn tier(&self, names: &Names<'_>) -> Option<WalletTier> {
         let wallets = names.bundle.wallets.iter();

@@ -48,6 +48,7 @@ pub(crate) use facts::is_lost;
 pub use problem::RuleProblem;
 
 use crate::approvals::Needs;
+use crate::bundle::Wallet;
 use crate::id::{GroupId, RuleId};
 use compile::Resource;
 use schema::Types;
@@ -122,6 +123,11 @@ impl Rule {
     /// Its `@needs`.
     pub fn needs(&self) -> Option<&Needs> {
         self.needs.as_ref()
+    }
+
+    /// Whether its scope lets a wallet in; its conditions may still keep it out.
+    pub fn reaches(&self, wallet: &Wallet) -> bool {
+        self.resource.reaches(wallet)
     }
 
     /// The file it stands in, and the line.
