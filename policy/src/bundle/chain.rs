@@ -522,6 +522,14 @@ impl ActiveBundle {
         self.bundle.address_book.get(place)
     }
 
+    /// The same bundle with an address book that nobody signed and that no statement could carry: for measurements.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn with_address_book(mut self, entries: Vec<AddressBookEntry>) -> Self {
+        self.bundle.address_book = entries;
+        self.places = Arc::new(Places::of(&self.bundle));
+        self
+    }
+
     /// The same bundle with other rules, which nobody checked.
     #[cfg(test)]
     pub(crate) fn with_rule_set(mut self, rules: RuleSet) -> Self {

@@ -7,6 +7,7 @@ mod limits;
 mod members;
 mod money;
 
+pub(crate) use approvals::needs_problems;
 pub(super) use members::shared_domains;
 
 use super::model::PolicyBundle;
