@@ -12,6 +12,9 @@ use crate::core::{Core, now};
 use crate::db::{DbError, StoredApproval};
 use crate::lifecycle::Waiting;
 
+/// The most approvals that one authorization names.
+const MAX_NAMED: usize = 64;
+
 /// A decision and what it rests on.
 #[derive(Debug, Clone)]
 pub(crate) struct Opinion {
@@ -89,6 +92,8 @@ pub(crate) fn with(
         .map(|a| a.envelope.clone())
         .collect();
     counted.sort_by_key(Envelope::digest);
+    // As many as an authorization names; a rule needs fewer people than that.
+    counted.truncate(MAX_NAMED);
     // Limits are for the nodes, who keep the ledgers: see `Standing`.
     let standing = Standing::new(tally, freezes, Vec::new());
     Opinion {

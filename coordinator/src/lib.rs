@@ -39,13 +39,15 @@ mod nodes;
 mod orchestrate;
 
 pub use api::{
-    AddressList, AddressView, ApiProblem, ApiProblemCode, ApiSecret, AttemptView, BundleList,
-    BundleReport, CeremonyNode, CeremonyReport, EventView, Health, KeyList, KeyView,
-    MAX_TOKEN_SECONDS, NodeList, NodeReport, NodeView, RequestList, RequestView, ServerError,
-    Simulation, WalletList, WalletView, openapi, verify_token,
+    AddressList, AddressView, ApiProblem, ApiProblemCode, ApiSecret, ApprovalList, ApprovalView,
+    AttemptView, BundleList, BundleReport, CeremonyNode, CeremonyReport, EventView, FreezeList,
+    FreezeView, Health, KeyList, KeyView, MAX_TOKEN_SECONDS, NodeList, NodeReport, NodeView,
+    NoticeReport, PolicyLog, PolicyLogEntry, ProposalList, ProposalState, ProposalView,
+    RequestList, RequestView, ServerError, SignatureView, Simulation, VetoView, WalletList,
+    WalletView, openapi, verify_token,
 };
 pub use config::{ApiKey, ConfigError, CoordinatorConfig, LimitsConfig, TimingConfig};
 pub use coordinator::{Coordinator, Running, StartError};
 pub use db::{Datastore, DbError, NoCursor, PageCursor};
-pub use lifecycle::{Goal, SignedData, State, StateName, StopStanding, Why};
-pub use nodes::{Answer, NodeApi, NodeError, TlsNodes};
+pub use lifecycle::{Goal, SignedData, State, StateName, StopStanding, Waiting, Why};
+pub use nodes::{Answer, Given, NodeApi, NodeError, TlsNodes};

@@ -22,6 +22,7 @@ pub use model::{
 pub use problem::{ApiProblem, ApiProblemCode};
 pub(crate) use server::Server;
 pub use server::ServerError;
+pub(crate) use sight::limits;
 pub use token::{ApiSecret, MAX_TOKEN_SECONDS, verify_token};
 pub use views::{
     ApprovalList, ApprovalView, FreezeList, FreezeView, NoticeReport, PolicyLog, PolicyLogEntry,

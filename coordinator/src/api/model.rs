@@ -104,6 +104,10 @@ pub struct RequestView {
     /// The statement's expiry.
     #[schema(value_type = String)]
     pub expires_at: Timestamp,
+    /// The sign-request statement as received, to verify and decode oneself; only when one request is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub statement: Option<Envelope>,
     /// Every change, oldest first; only when one request is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventView>,
@@ -397,13 +401,19 @@ impl RequestView {
             created_at: request.created_at,
             updated_at: request.updated_at,
             expires_at: request.expires_at,
+            statement: None,
             events: Vec::new(),
             attempts: Vec::new(),
         }
     }
 
     /// The same with its history.
-    pub(crate) fn with_history(self, events: Vec<Event>, attempts: &[StoredAttempt]) -> Self {
+    pub(crate) fn with_history(
+        self,
+        statement: Envelope,
+        events: Vec<Event>,
+        attempts: &[StoredAttempt],
+    ) -> Self {
         let event = |e: Event| EventView {
             at: e.at,
             state: e.state,
@@ -415,6 +425,7 @@ impl RequestView {
             outcome: a.outcome.clone(),
         };
         Self {
+            statement: Some(statement),
             events: events.into_iter().map(event).collect(),
             attempts: attempts.iter().map(attempt).collect(),
             ..self

@@ -176,8 +176,12 @@ pub(super) async fn freezes(
 ) -> Result<Response, ApiProblem> {
     reader.require(Action::ReadFreezes)?;
     let set = core.freezes.current();
+    let stored = core.store.notices(NoticeKind::Freeze).await?;
     let mut in_force = Vec::new();
     for hit in set.in_force() {
+        let Some(notice) = stored.iter().find(|n| n.digest == hit.freeze) else {
+            continue;
+        };
         in_force.push(FreezeView {
             digest: hit.freeze,
             target: hit.target.clone(),
@@ -189,6 +193,7 @@ pub(super) async fn freezes(
                 .await?
                 .into_iter()
                 .collect(),
+            statement: notice.envelope.clone(),
         });
     }
     let bundle = core.bundle.current();

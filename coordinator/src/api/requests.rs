@@ -256,7 +256,11 @@ pub(super) async fn read(
     }
     let events = core.store.events(request.id).await?;
     let attempts = core.store.attempts(request.id).await?;
-    let view = RequestView::of(&request, reader.sight()).with_history(events, &attempts);
+    let view = RequestView::of(&request, reader.sight()).with_history(
+        request.envelope.clone(),
+        events,
+        &attempts,
+    );
     Ok(applied(axum::Json(view).into_response(), wait))
 }
 

@@ -81,6 +81,9 @@ pub struct FreezeView {
     /// The nodes that said that they hold it.
     #[schema(value_type = Vec<String>)]
     pub held_by: Vec<MemberId>,
+    /// The statement, to verify before an unfreeze is signed.
+    #[schema(value_type = Object)]
+    pub statement: Envelope,
 }
 
 /// What became of a statement that every node has to know.

@@ -4,6 +4,7 @@
 mod database;
 
 mod calls;
+mod decisions;
 mod history;
 mod work;
 

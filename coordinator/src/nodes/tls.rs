@@ -14,9 +14,6 @@ use serde::de::DeserializeOwned;
 use super::{Answer, Given, NodeApi, NodeError};
 use crate::config::TimingConfig;
 
-/// Until the signer names it.
-const OBSERVATIONS: &str = "/v1/observations";
-
 /// One client per node.
 #[derive(Debug)]
 pub struct TlsNodes {
@@ -128,7 +125,7 @@ impl NodeApi for TlsNodes {
             Given::Freeze => path::FREEZE,
             Given::Unfreeze => path::UNFREEZE,
             Given::Veto => path::VETO,
-            Given::Observation => OBSERVATIONS,
+            Given::Observation => path::OBSERVATIONS,
         };
         self.post(node, path, call, self.call)
     }

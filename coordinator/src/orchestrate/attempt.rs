@@ -7,11 +7,12 @@ use std::time::Duration;
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{Authorization, Receipt, SessionTerms};
 use countersign_policy::{
-    Envelope, Facts, Hash, MemberId, Network, Reason, SignedTransaction, Timestamp,
+    Envelope, Facts, Hash, LimitId, MemberId, Network, Reason, SignedTransaction, Timestamp,
 };
 use countersign_signer::wire::{Prepare, ProblemCode, Sign, Signed};
 use tokio::task::JoinSet;
 
+use crate::api::limits;
 use crate::core::{Core, now};
 use crate::lifecycle::{SignedData, Why};
 use crate::nodes::NodeError;
@@ -216,6 +217,10 @@ pub(crate) async fn sign(
     let mut failures = BTreeMap::new();
     while let Some(answer) = calls.join_next().await {
         let Ok((node, answer)) = answer else { continue };
+        // A witness confirms, and has no signature to answer with.
+        if answer.is_ok() && session.terms.witnesses.contains(&node) {
+            continue;
+        }
         let verified =
             answer.and_then(|signed| verify(session, facts, &signed).map_err(NodeError::Protocol));
         match verified {
@@ -354,11 +359,26 @@ fn denial(node: &MemberId, problem: &countersign_signer::wire::Problem) -> Optio
     match problem.code()? {
         // A request that merely got too old on the way ends as expired; the runner sees to it.
         ProblemCode::Policy if only_time(&problem.reasons) => None,
+        ProblemCode::Policy if !limits(&problem.reasons).is_empty() => {
+            Some(AttemptEnd::Denied(limit(node, problem)))
+        }
         ProblemCode::Policy => Some(AttemptEnd::Denied(why("policy"))),
         ProblemCode::Transaction => Some(AttemptEnd::Denied(why("transaction"))),
         ProblemCode::ExternalId => Some(AttemptEnd::Denied(why("external-id"))),
         ProblemCode::StoppedRequest => Some(AttemptEnd::Stopped(why("stopped"))),
         _ => None,
+    }
+}
+
+/// A limit would be passed. The numbers stand among the reasons alone: whoever may not see them is not told in words.
+fn limit(node: &MemberId, problem: &countersign_signer::wire::Problem) -> Why {
+    let names = limits(&problem.reasons);
+    let names: Vec<&str> = names.iter().map(LimitId::as_str).collect();
+    let names = names.join(", ");
+    Why {
+        nodes: BTreeMap::from([(node.clone(), format!("refuses: limit {names}"))]),
+        reasons: problem.reasons.clone(),
+        ..Why::new("limit", format!("limit {names} would be passed"))
     }
 }
 
@@ -396,8 +416,9 @@ fn weigh(
             ProblemCode::Authorization
             | ProblemCode::NotFound
             | ProblemCode::Policy
-            | ProblemCode::Approval
-            | ProblemCode::Frozen,
+            | ProblemCode::Frozen
+            // It died on the way; the request is decided again.
+            | ProblemCode::Approval,
         ) => {
             broken.wait = true;
         }

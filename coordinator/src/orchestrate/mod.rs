@@ -14,9 +14,7 @@ mod task;
 mod upkeep;
 
 pub(crate) use attempt::Session;
-pub(crate) use bundles::{
-    BundleError, BundleOutcome, NodeAnswer, restore, submit_bundle, succession,
-};
+pub(crate) use bundles::{BundleError, NodeAnswer, restore, submit_bundle, succession};
 pub(crate) use choose::{PresignaturePools, limits_of};
 pub(crate) use notices::{Delivery, spread};
 pub(crate) use proposals::{merged, propose, sign as sign_proposal};

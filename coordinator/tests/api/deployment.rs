@@ -18,6 +18,14 @@ both!(
             for node in world.deployment.nodes() {
                 nodes.submit_bundle(&node, call.clone()).await.unwrap();
             }
+            for node in world.deployment.nodes() {
+                let call = ActivateBundle {
+                    bundle: bundle.clone(),
+                    transcripts: Vec::new(),
+                    acks: Vec::new(),
+                };
+                assert!(nodes.activate_bundle(&node, call).await.unwrap().active);
+            }
             chain.append(&bundle, clock()).unwrap();
         }
         let running = world.start().await;

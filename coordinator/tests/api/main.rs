@@ -14,8 +14,13 @@ mod support;
 #[path = "../support/http.rs"]
 mod web;
 
+mod access;
+mod approvals;
 mod deployment;
 mod faults;
+mod freezes;
+mod limits;
+mod policy;
 mod requests;
 mod stops;
 mod surface;
@@ -24,16 +29,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use countersign_coordinator::*;
-use countersign_policy::statement::CancelReason;
+use countersign_policy::statement::{CancelReason, FreezeTarget, Verdict};
 use countersign_policy::testing::transaction::{EXCHANGE, usdt_erc20};
 use countersign_policy::testing::{
-    AUDITOR, COORDINATOR, OFFICER, OTHER_COORDINATOR, OTHER_PAYMENTS, PAYMENTS, WALLET, member,
+    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OFFICER, OTHER_COORDINATOR, OTHER_OFFICERS,
+    OTHER_PAYMENTS, PAYMENTS, WALLET, member,
 };
 use countersign_policy::{Envelope, Network, Outcome};
-use countersign_signer::wire::{ProblemCode, StartCeremony, SubmitBundle};
+use countersign_signer::wire::{ActivateBundle, ProblemCode, StartCeremony, SubmitBundle};
 use http::{Method, Request, StatusCode};
 use support::database::{Kind, TestDatabase, both};
-use support::{API_SEED, Fault, World, clock};
+use support::{Fault, World, clock};
 use web::Reply;
 
 struct Client<'a> {
@@ -81,8 +87,7 @@ impl Client<'_> {
     }
 
     async fn get_as(&self, who: &str, path: &str, wait: u64) -> Reply {
-        let seed = if who == AUDITOR { [43; 32] } else { API_SEED };
-        let token = ApiSecret::from_seed(&seed).token(
+        let token = support::api_secret(who).token(
             &member(who),
             self.world.deployment.genesis_hash(),
             clock(),
@@ -101,6 +106,14 @@ impl Client<'_> {
         self.get_as(PAYMENTS, &format!("/v1/sign-requests/{id}"), wait)
             .await
             .json()
+    }
+
+    /// POSTs a statement.
+    async fn write(&self, path: &str, statement: &Envelope, wait: u64) -> Reply {
+        let prefer = format!("wait={wait}");
+        let body = serde_json::to_vec(statement).unwrap();
+        self.send(Method::POST, path, &[("prefer", &prefer)], body)
+            .await
     }
 
     async fn cancel(

@@ -2,6 +2,7 @@
 //! in memory; their keys are whole, so that signatures verify without a protocol. What is scripted is how they fail.
 
 pub mod database;
+pub mod succession;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -9,26 +10,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign_coordinator::{
-    Answer, ApiKey, ApiSecret, Coordinator, CoordinatorConfig, NodeApi, NodeError, Running,
+    Answer, ApiKey, ApiSecret, Coordinator, CoordinatorConfig, Given, NodeApi, NodeError, Running,
     TimingConfig,
 };
-use countersign_policy::bundle::{ActiveBundle, BundleChain};
+use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{
-    Cancel, Receipt, SessionTerms, SignRequest, StopAck, StopOutcome,
+    Cancel, Receipt, SessionTerms, SignRequest, StopAck, StopOutcome, Verdict,
 };
 use countersign_policy::testing::{
-    AUDITOR, COORDINATOR, OTHER_COORDINATOR, PAYMENTS, SingleKey, TestDeployment, member,
+    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OBSERVER, OFFICER, OPERATOR, OTHER_COORDINATOR,
+    OTHER_PAYMENTS, PAYMENTS, SingleKey, TestDeployment, member,
 };
 use countersign_policy::{Envelope, Facts, Hash, MemberId, Signature, Timestamp};
 use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::gate::admit;
 use countersign_signer::net::{CertificateAuthority, CertificateRequest};
 use countersign_signer::wire::{
-    BundleAck, Bundles, CeremonyStatus, CeremonyStep, NodeStatus, Pools, Prepare, Prepared,
-    ProblemCode, Sign, Signed, StartCeremony, Stop, Stopped, SubmitBundle,
+    ActivateBundle, BundleAck, Bundles, CeremonyStatus, CeremonyStep, Freezes, GiveStatement,
+    NodeStatus, Pools, Prepare, Prepared, ProblemCode, Sign, Signed, StartCeremony, StatementTaken,
+    Stop, Stopped, SubmitBundle,
 };
 
 use database::TestDatabase;
+use succession::{Following, Said};
 
 /// How a node fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub enum Fault {
     Blames(MemberId),
     /// It refuses prepare with this code.
     Refuses(ProblemCode),
+    /// It refuses prepare because a limit would be passed.
+    OverLimit,
     /// It does not answer stops.
     DeafToStops,
     /// It does not take bundles.
@@ -66,9 +72,21 @@ struct Node {
 /// The scripted nodes.
 pub struct Nodes {
     deployment: TestDeployment,
-    chain: Mutex<BTreeMap<MemberId, BundleChain>>,
+    following: Mutex<BTreeMap<MemberId, Following>>,
+    said: Said,
     nodes: Mutex<BTreeMap<MemberId, Node>>,
     pub signatures: Mutex<Vec<(Hash, Hash)>>,
+}
+
+/// The limit that [`Fault::OverLimit`] is about.
+pub fn over_limit() -> countersign_policy::limits::LimitHit {
+    countersign_policy::limits::LimitHit {
+        limit: countersign_policy::LimitId::new(countersign_policy::testing::USDT_LIMIT).unwrap(),
+        max: countersign_policy::Amount::from(777_777_u64),
+        used: countersign_policy::Amount::from(555_555_u64),
+        requested: countersign_policy::Amount::from(333_333_u64),
+        resets_at: Some(Timestamp::from_millis(1_999_999_999_000)),
+    }
 }
 
 pub struct ScriptedNodes(pub Arc<Nodes>);
@@ -99,6 +117,22 @@ impl Nodes {
             .sum()
     }
 
+    /// Whether a node was given a statement.
+    pub fn was_given(&self, node: &str, digest: Hash) -> bool {
+        self.following.lock().unwrap()[&member(node)]
+            .given
+            .contains(&digest)
+    }
+
+    /// Gives a node a freeze behind the coordinator's back.
+    pub fn freeze(&self, node: &str, statement: &Envelope) {
+        let mut following = self.following.lock().unwrap();
+        let policy = following.get_mut(&member(node)).unwrap();
+        policy
+            .take(&member(node), &self.said, Given::Freeze, statement)
+            .unwrap();
+    }
+
     /// Forgets its sessions, as a restart does; the ledger stays.
     pub fn restart(&self, node: &str) {
         self.nodes
@@ -121,19 +155,14 @@ impl Nodes {
     }
 
     fn bundle(&self, node: &MemberId) -> ActiveBundle {
-        self.chain
-            .lock()
-            .unwrap()
-            .get(node)
-            .unwrap()
-            .active()
-            .clone()
+        self.following.lock().unwrap()[node].chain.active().clone()
     }
 
     fn prepare(&self, node: &MemberId, call: &Prepare) -> Result<Prepared, NodeError> {
         let problem = |p| NodeError::Problem(Box::new(p));
         let bundle = Arc::new(self.bundle(node));
-        let admitted = admit(&bundle, node, call, clock()).map_err(problem)?;
+        let freezes = self.following.lock().unwrap()[node].freezes.clone();
+        let admitted = admit(&bundle, node, call, &freezes, clock()).map_err(problem)?;
         let mut terms = admitted.terms();
         let mut nodes = self.nodes.lock().unwrap();
         let state = nodes.entry(node.clone()).or_default();
@@ -180,9 +209,9 @@ impl Nodes {
             .get(&call.session)
             .cloned()
             .ok_or_else(|| problem(ProblemCode::NotFound))?;
-        assert_eq!(call.receipts.len(), terms.participants.len());
+        assert_eq!(call.receipts.len(), terms.reservers().count());
         if !released {
-            for participant in &terms.participants {
+            for participant in terms.reservers() {
                 let peer = &nodes[participant];
                 if peer.fault == Some(Fault::Down) {
                     return Err(problem(ProblemCode::Timeout));
@@ -206,6 +235,11 @@ impl Nodes {
             }
         }
         drop(nodes);
+        if terms.witnesses.contains(node) {
+            return Ok(Signed {
+                signatures: Vec::new(),
+            });
+        }
         let facts = Facts::establish(&self.bundle(node), &request).unwrap();
         let key = if request.network == countersign_policy::Network::SOLANA {
             SingleKey::eddsa()
@@ -228,8 +262,16 @@ impl Nodes {
             .directory()
             .open::<SignRequest>(&call.request)
             .unwrap();
-        let cancel = bundle.directory().open::<Cancel>(&call.cancel).unwrap();
-        assert_eq!(cancel.body().request, request.digest());
+        // A cancel, or an officer's rejection.
+        let (cancelled, cancel) = match bundle.directory().open::<Cancel>(&call.cancel) {
+            Ok(cancel) => (cancel.body().request, cancel.digest()),
+            Err(_) => {
+                let rejection = bundle.open_approval(&call.cancel).unwrap();
+                assert!(matches!(rejection.body().verdict, Verdict::Reject { .. }));
+                (rejection.body().request, rejection.digest())
+            }
+        };
+        assert_eq!(cancelled, request.digest());
         let mut nodes = self.nodes.lock().unwrap();
         let state = nodes.entry(node.clone()).or_default();
         let released = state
@@ -247,7 +289,7 @@ impl Nodes {
         drop(nodes);
         let ack = StopAck {
             request: request.digest(),
-            cancel: cancel.digest(),
+            cancel,
             outcome,
         };
         Stopped {
@@ -277,6 +319,12 @@ impl NodeApi for ScriptedNodes {
             match nodes.fault_of(&node) {
                 Some(Fault::SlowPrepare(millis)) => {
                     tokio::time::sleep(Duration::from_millis(millis)).await
+                }
+                Some(Fault::OverLimit) => {
+                    let hit = over_limit();
+                    let mut problem = ProblemCode::Policy.problem(hit.to_string());
+                    problem.reasons.push(countersign_policy::Reason::Limit(hit));
+                    return Err(NodeError::Problem(Box::new(problem)));
                 }
                 Some(Fault::Refuses(code)) => {
                     let mut problem = code.problem("scripted");
@@ -344,20 +392,37 @@ impl NodeApi for ScriptedNodes {
                 ProblemCode::Bundle.problem("scripted"),
             ))));
         }
-        let mut chains = self.0.chain.lock().unwrap();
-        let chain = chains.get_mut(node).unwrap();
-        if chain.active().digest() != call.bundle.digest()
-            && let Err(error) = chain.append(&call.bundle, clock())
-        {
-            return now_or(Err(NodeError::Problem(Box::new(
-                ProblemCode::Bundle.problem(error.to_string()),
-            ))));
+        let nodes = &self.0;
+        let mut following = nodes.following.lock().unwrap();
+        let policy = following.get_mut(node).unwrap();
+        now_or(policy.propose(&nodes.deployment, node, &nodes.said, &call, clock()))
+    }
+
+    fn activate_bundle(&self, node: &MemberId, call: ActivateBundle) -> Answer<BundleAck> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
         }
-        let active = chain.active();
-        now_or(Ok(BundleAck {
-            node: node.clone(),
-            bundle: active.digest(),
-            version: active.content().version,
+        let mut following = self.0.following.lock().unwrap();
+        let policy = following.get_mut(node).unwrap();
+        now_or(policy.activate(node, &self.0.said, &call, clock()))
+    }
+
+    fn give(&self, node: &MemberId, what: Given, call: GiveStatement) -> Answer<StatementTaken> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let mut following = self.0.following.lock().unwrap();
+        let policy = following.get_mut(node).unwrap();
+        now_or(policy.take(node, &self.0.said, what, &call.statement))
+    }
+
+    fn freezes(&self, node: &MemberId) -> Answer<Freezes> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        now_or(Ok(Freezes {
+            head: self.0.following.lock().unwrap()[node].freezes.head(),
+            in_force: Vec::new(),
         }))
     }
 
@@ -365,10 +430,11 @@ impl NodeApi for ScriptedNodes {
         if let Err(down) = self.0.down(node) {
             return now_or(down);
         }
-        let chains = self.0.chain.lock().unwrap();
-        let chain = &chains[node];
+        let following = self.0.following.lock().unwrap();
+        let chain = &following[node].chain;
         let active = chain.active();
         now_or(Ok(Bundles {
+            candidate: None,
             active: active.digest(),
             version: active.content().version,
             chain: chain.links().iter().map(|l| l.envelope().clone()).collect(),
@@ -413,6 +479,9 @@ impl NodeApi for ScriptedNodes {
             ledger_head: Hash::ZERO,
             keys: Vec::new(),
             peers: BTreeMap::new(),
+            incarnation: 1,
+            registered: true,
+            freeze_head: self.0.following.lock().unwrap()[node].freezes.head(),
             background: BTreeMap::new(),
         }))
     }
@@ -434,21 +503,44 @@ pub struct World {
     database_url: String,
 }
 
-pub const API_SEED: [u8; 32] = [42; 32];
+/// Members with an API key.
+pub const API_MEMBERS: [&str; 9] = [
+    PAYMENTS,
+    OTHER_PAYMENTS,
+    AUDITOR,
+    OFFICER,
+    AUTHOR,
+    APPROVERS[0],
+    OPERATOR,
+    OBSERVER,
+    COORDINATOR,
+];
+
+/// A member's API key.
+pub fn api_secret(name: &str) -> ApiSecret {
+    let seed = Hash::derive("tests/api-key", &[name.as_bytes()]);
+    ApiSecret::from_seed(seed.as_bytes())
+}
 
 impl World {
     pub fn new(database: &TestDatabase) -> Self {
+        Self::with(database, |_| {})
+    }
+
+    /// A deployment whose genesis was changed.
+    pub fn with(database: &TestDatabase, change: impl Fn(&mut TestDeployment)) -> Self {
         let at = clock();
         let make = || {
             let mut deployment = TestDeployment::at(3, 2, at);
             deployment.add_single_keys();
+            change(&mut deployment);
             deployment
         };
         let (deployment, nodes_deployment) = (make(), make());
-        let chains = deployment
+        let following = deployment
             .nodes()
             .into_iter()
-            .map(|n| (n, deployment.chain()))
+            .map(|n| (n.clone(), Following::new(&n, deployment.chain())))
             .collect();
         let folder = tempfile::tempdir().unwrap();
         let authority = CertificateAuthority::create("test", clock(), 30).unwrap();
@@ -475,7 +567,8 @@ impl World {
         }
         let nodes = Arc::new(Nodes {
             deployment: nodes_deployment,
-            chain: Mutex::new(chains),
+            following: Mutex::new(following),
+            said: Said::default(),
             nodes: Mutex::default(),
             signatures: Mutex::default(),
         });
@@ -491,8 +584,6 @@ impl World {
     pub fn config(&self, coordinator: &str) -> CoordinatorConfig {
         let file =
             |name: String| -> std::path::PathBuf { Path::new(self.folder.path()).join(name) };
-        let secret = ApiSecret::from_seed(&API_SEED);
-        let auditor = ApiSecret::from_seed(&[43; 32]);
         CoordinatorConfig {
             member: member(coordinator),
             identity_key_file: file(format!("{coordinator}.key")),
@@ -509,16 +600,13 @@ impl World {
                 .into_iter()
                 .map(|n| (n, "https://127.0.0.1:1".to_owned()))
                 .collect(),
-            api_keys: vec![
-                ApiKey {
-                    member: member(PAYMENTS),
-                    public_key: secret.public(),
-                },
-                ApiKey {
-                    member: member(AUDITOR),
-                    public_key: auditor.public(),
-                },
-            ],
+            api_keys: API_MEMBERS
+                .iter()
+                .map(|name| ApiKey {
+                    member: member(name),
+                    public_key: api_secret(name).public(),
+                })
+                .collect(),
             timing: TimingConfig {
                 lease_ms: 600,
                 sweep_ms: 50,

@@ -8,7 +8,7 @@ use crate::bundle::Group;
 use crate::id::MemberId;
 
 /// How many places of every need can be filled at the same time by different people.
-pub(super) fn filled<'a>(
+pub(crate) fn filled<'a>(
     needs: &[Need],
     groups: &[Group],
     people: impl Iterator<Item = &'a MemberId>,

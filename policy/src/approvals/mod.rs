@@ -11,6 +11,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use matching::filled;
 pub use needs::{Need, Needs, NeedsError};
 pub use tally::{
     ApprovalProblem, ApprovalTally, CountedApproval, MAX_APPROVALS, MissingApprovals,

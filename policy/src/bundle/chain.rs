@@ -520,6 +520,13 @@ impl ActiveBundle {
         self.bundle.address_book.get(place)
     }
 
+    /// The same bundle with other rules, which nobody checked.
+    #[cfg(test)]
+    pub(crate) fn with_rule_set(mut self, rules: RuleSet) -> Self {
+        self.rules = Arc::new(rules);
+        self
+    }
+
     /// The limits that one transaction can pass by itself; nothing is ever recorded in it.
     pub(crate) fn per_transaction_limits(&self) -> &LimitBook {
         &self.per_transaction

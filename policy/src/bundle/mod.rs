@@ -25,4 +25,5 @@ pub use succession::{
     AckQuorum, Activatable, ActivationEvidence, EvidenceError, Pending, Succession,
     SuccessionError, SuccessionStanding,
 };
+pub(crate) use validate::needs_problems;
 pub use validate::{BundleProblem, ValidationError};

@@ -1,4 +1,6 @@
 //! Chains and bundles that must be refused.
 
+mod agreement;
 mod chain;
 mod content;
+mod succession;

@@ -12,11 +12,11 @@ use miette::Diagnostic;
 
 use super::lint::Walk;
 use super::problem::RuleProblem;
-use super::schema::{Types, schema, tier_name};
+use super::schema::{TIERS, Types, schema, tier_name};
 use super::source::{Source, split};
 use super::{Rule, RuleEffect, RuleSet, Slices, Who};
 use crate::approvals::Needs;
-use crate::bundle::{CedarFile, PolicyBundle, WalletTier};
+use crate::bundle::{CedarFile, PolicyBundle, WalletTier, needs_problems};
 use crate::id::{GroupId, MemberId, RuleId, WalletId};
 use crate::plain::{hides, plain_text};
 
@@ -27,10 +27,10 @@ const MAX_RULES: usize = 10_000;
 
 /// What rules may name.
 pub(super) struct Names<'a> {
+    bundle: &'a PolicyBundle,
     pub(super) members: BTreeSet<&'a str>,
-    /// With the number of their members.
-    pub(super) groups: BTreeMap<&'a str, usize>,
-    pub(super) wallets: BTreeMap<&'a str, WalletTier>,
+    pub(super) groups: BTreeSet<&'a str>,
+    pub(super) wallets: BTreeSet<&'a str>,
     pub(super) labels: BTreeSet<&'a str>,
     transfer_rules: BTreeSet<&'a RuleId>,
 }
@@ -38,17 +38,10 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(bundle: &'a PolicyBundle) -> Self {
         Self {
+            bundle,
             members: bundle.members.iter().map(|m| m.id.as_str()).collect(),
-            groups: bundle
-                .groups
-                .iter()
-                .map(|g| (g.id.as_str(), g.members.len()))
-                .collect(),
-            wallets: bundle
-                .wallets
-                .iter()
-                .map(|w| (w.id.as_str(), w.tier))
-                .collect(),
+            groups: bundle.groups.iter().map(|g| g.id.as_str()).collect(),
+            wallets: bundle.wallets.iter().map(|w| w.id.as_str()).collect(),
             labels: bundle
                 .address_book
                 .iter()
@@ -97,10 +90,30 @@ impl RuleSet {
     }
 }
 
+#[cfg(test)]
+impl RuleSet {
+    /// The rules of a bundle with one more, of which nothing is checked: to see what happens if one got through.
+    pub(crate) fn with_unchecked(bundle: &PolicyBundle, rules: &str) -> Self {
+        let mut set = Self::compile(bundle).unwrap();
+        let names = Names::of(bundle);
+        for source in split("unchecked.cedar", rules) {
+            let policy = Policy::parse(None, source.rule).unwrap();
+            let tree = policy.to_pst().unwrap();
+            let mut walk = Walk::through(&tree, &names);
+            let (principal, resource) = scope(&tree, &mut walk);
+            let marks = Marks::read(&source, &policy, &mut Vec::new());
+            set.rules.push(
+                Rule::new(&source, policy, marks, walk.mentions, principal, resource).unwrap(),
+            );
+        }
+        set.slices = Slices::of(&set.rules);
+        set
+    }
+}
+
 /// The rules of all files, and what is wrong with files as such.
 fn sources<'a>(files: &'a [CedarFile], problems: &mut Vec<RuleProblem>) -> Vec<Source<'a>> {
     let mut rules = Vec::new();
-    let mut before: Option<&str> = None;
     for file in files {
         let mut problem = |line, what: &str, mend: &str| {
             problems.push(RuleProblem {
@@ -110,21 +123,6 @@ fn sources<'a>(files: &'a [CedarFile], problems: &mut Vec<RuleProblem>) -> Vec<S
                 mend: mend.to_owned(),
             });
         };
-        if plain_text(&file.name).is_err() || !file.name.ends_with(".cedar") {
-            problem(
-                1,
-                "the file's name is not of the form hot.cedar",
-                "rename it",
-            );
-        }
-        if before.is_some_and(|before| before >= file.name.as_str()) {
-            problem(
-                1,
-                "files are in ascending order, each once",
-                "sort them by name",
-            );
-        }
-        before = Some(&file.name);
         if file.text.len() > MAX_FILE {
             problem(1, "the file is larger than 256 KiB", "split it");
             continue;
@@ -172,35 +170,51 @@ fn parse(source: &Source<'_>, names: &Names<'_>) -> Result<Rule, Vec<RuleProblem
         .into_iter()
         .map(|(what, mend)| source.problem(what, mend))
         .collect();
-    let marks = Marks::read(source, &policy, names, &mut problems);
-    if policy.effect() == Effect::Permit && marks.needs.is_none() && resource.reaches_cold(names) {
-        problems.push(source.problem(
-            "a cold wallet could be signed without approvals",
-            "add @needs, or name the tier or the wallet in the scope",
-        ));
+    let marks = Marks::read(source, &policy, &mut problems);
+    if policy.effect() == Effect::Permit {
+        let wrong = needs_problems(names.bundle, resource.tier(names), marks.needs.as_ref());
+        problems.extend(wrong.into_iter().map(|what| {
+            source.problem(
+                what,
+                "correct @needs, or name other tiers or wallets in the scope",
+            )
+        }));
     }
-    let (Some(id), true) = (marks.id, problems.is_empty()) else {
-        return Err(problems);
-    };
-    let policy = policy.new_id(PolicyId::new(id.as_str()));
-    let alone = PolicySet::from_policies([policy.clone()])
-        .map_err(|e| vec![source.problem(e.to_string(), "write the rule in another way")])?;
-    Ok(Rule {
-        id,
-        effect: match policy.effect() {
-            Effect::Permit => RuleEffect::Permit,
-            Effect::Forbid => RuleEffect::Forbid,
-        },
-        reason: marks.reason,
-        needs: marks.needs,
-        file: source.file.to_owned(),
-        line: source.first_line(),
-        mentions: walk.mentions,
-        principal,
-        resource,
-        policy,
-        alone,
-    })
+    match Rule::new(source, policy, marks, walk.mentions, principal, resource) {
+        Some(rule) if problems.is_empty() => Ok(rule),
+        _ => Err(problems),
+    }
+}
+
+impl Rule {
+    /// `None` without an id, which is a problem that was told already.
+    fn new(
+        source: &Source<'_>,
+        policy: Policy,
+        marks: Marks,
+        mentions: BTreeSet<String>,
+        principal: Who,
+        resource: Resource,
+    ) -> Option<Self> {
+        let id = marks.id?;
+        let policy = policy.new_id(PolicyId::new(id.as_str()));
+        Some(Self {
+            effect: match policy.effect() {
+                Effect::Permit => RuleEffect::Permit,
+                Effect::Forbid => RuleEffect::Forbid,
+            },
+            reason: marks.reason,
+            needs: marks.needs,
+            file: source.file.to_owned(),
+            line: source.first_line(),
+            mentions,
+            principal,
+            resource,
+            alone: PolicySet::from_policies([policy.clone()]).ok()?,
+            policy,
+            id,
+        })
+    }
 }
 
 /// What a rule's annotations say.
@@ -211,12 +225,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn read(
-        source: &Source<'_>,
-        policy: &Policy,
-        names: &Names<'_>,
-        problems: &mut Vec<RuleProblem>,
-    ) -> Self {
+    fn read(source: &Source<'_>, policy: &Policy, problems: &mut Vec<RuleProblem>) -> Self {
         let mut marks = Self {
             id: None,
             reason: None,
@@ -247,7 +256,10 @@ impl Marks {
                     "no approval lifts a forbid",
                     "put @needs on the permit, or compare context.approvals in the condition",
                 )),
-                "needs" => marks.needs = needs(source, value, names, problems),
+                "needs" => match Needs::from_str(value) {
+                    Ok(needs) => marks.needs = Some(needs),
+                    Err(e) => problems.push(source.problem(format!("@needs: {e}"), "correct it")),
+                },
                 other => problems.push(source.problem(
                     format!("there is no annotation @{other}"),
                     "use @id, @reason and @needs",
@@ -256,34 +268,6 @@ impl Marks {
         }
         marks
     }
-}
-
-fn needs(
-    source: &Source<'_>,
-    text: &str,
-    names: &Names<'_>,
-    problems: &mut Vec<RuleProblem>,
-) -> Option<Needs> {
-    let needs = Needs::from_str(text)
-        .map_err(|e| problems.push(source.problem(format!("@needs: {e}"), "correct it")))
-        .ok()?;
-    for need in needs.alternatives().iter().flatten() {
-        match names.groups.get(need.group.as_str()) {
-            None => problems.push(source.problem(
-                format!("@needs: there is no group {}", need.group),
-                "correct the name, or add the group to the bundle",
-            )),
-            Some(size) if usize::from(need.count) > *size => problems.push(source.problem(
-                format!(
-                    "@needs: {} of group {} are needed and it has {size} members: it could never be met",
-                    need.count, need.group
-                ),
-                "ask for fewer, or add members",
-            )),
-            Some(_) => {}
-        }
-    }
-    Some(needs)
 }
 
 /// Rule ids name transfer rules and Cedar rules alike, so each stands once.
@@ -347,12 +331,13 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    /// Whether the scope lets a cold wallet in.
-    fn reaches_cold(&self, names: &Names<'_>) -> bool {
+    /// The coldest tier that the scope lets in.
+    fn tier(&self, names: &Names<'_>) -> Option<WalletTier> {
+        let wallets = names.bundle.wallets.iter();
         match self {
-            Self::Any => names.wallets.values().any(|tier| *tier == WalletTier::Cold),
-            Self::Tier(tier) => tier == tier_name(WalletTier::Cold),
-            Self::Wallet(id) => names.wallets.get(id.as_str()) == Some(&WalletTier::Cold),
+            Self::Any => wallets.map(|wallet| wallet.tier).max(),
+            Self::Tier(tier) => TIERS.into_iter().find(|known| tier_name(*known) == tier),
+            Self::Wallet(id) => wallets.into_iter().find(|w| w.id == *id).map(|w| w.tier),
         }
     }
 }

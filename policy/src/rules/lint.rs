@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use cedar_policy::pst::{BinaryOp, Clause, EntityUID, Expr, Literal, Policy, UnaryOp, Var};
 
 use super::compile::Names;
-use super::schema::tier_name;
-use crate::bundle::{Role, WalletTier};
+use super::schema::{TIERS, tier_name};
+use crate::bundle::Role;
 use crate::{Address, AssetId, IntentKind, Network};
 
 /// Levels of an expression: more could exhaust the stack of whoever evaluates it.
@@ -234,12 +234,10 @@ impl<'a> Walk<'a> {
         let id = uid.eid.as_str();
         let known = match uid.ty.to_string().as_str() {
             "Countersign::Member" => self.names.members.contains(id),
-            "Countersign::Group" => self.names.groups.contains_key(id),
-            "Countersign::Wallet" => self.names.wallets.contains_key(id),
+            "Countersign::Group" => self.names.groups.contains(id),
+            "Countersign::Wallet" => self.names.wallets.contains(id),
             "Countersign::Role" => Role::ALL.iter().any(|role| role.as_str() == id),
-            "Countersign::Tier" => [WalletTier::Hot, WalletTier::Warm, WalletTier::Cold]
-                .iter()
-                .any(|tier| tier_name(*tier) == id),
+            "Countersign::Tier" => TIERS.into_iter().any(|tier| tier_name(tier) == id),
             "Countersign::Action" => id == "sign",
             _ => false,
         };

@@ -91,6 +91,9 @@ fn uid(name: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id))
 }
 
+/// All tiers.
+pub(super) const TIERS: [WalletTier; 3] = [WalletTier::Hot, WalletTier::Warm, WalletTier::Cold];
+
 /// The tier's name in the schema, which is its name in the bundle.
 pub(super) const fn tier_name(tier: WalletTier) -> &'static str {
     match tier {

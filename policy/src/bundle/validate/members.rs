@@ -31,8 +31,8 @@ const CONFLICTS: [(Role, Role, &str); 6] = [
     ),
     (
         Role::PaymentService,
-        Role::ChainObserver,
-        "initiates payments and observes their fate",
+        Role::Operator,
+        "initiates payments and operates the nodes that sign them",
     ),
     (
         Role::Operator,
@@ -42,12 +42,16 @@ const CONFLICTS: [(Role, Role, &str); 6] = [
 ];
 
 /// Roles that nobody holds beside another one.
-const ALONE: [(Role, &str); 3] = [
+const ALONE: [(Role, &str); 4] = [
     (Role::Node, "a machine's role stands alone"),
     (Role::Coordinator, "a machine's role stands alone"),
     (
         Role::Auditor,
         "nobody audits what they do themselves: an auditor has no other role",
+    ),
+    (
+        Role::ChainObserver,
+        "nobody observes the fate of what they initiate, approve or sign: an observer has no other role",
     ),
 ];
 
@@ -124,11 +128,7 @@ fn domains(findings: &mut Findings, at: &str, member: &Member) {
 }
 
 pub(super) fn quorums(findings: &mut Findings, bundle: &PolicyBundle) {
-    let approvers = bundle
-        .members
-        .iter()
-        .filter(|m| m.roles.contains(&Role::PolicyApprover))
-        .count();
+    let approvers = holders(bundle, Role::PolicyApprover);
     for (name, needed) in [
         ("policy", bundle.quorums.policy),
         ("ceremony", bundle.quorums.ceremony),
@@ -146,6 +146,8 @@ pub(super) fn quorums(findings: &mut Findings, bundle: &PolicyBundle) {
             format!("an envelope holds {MAX_SIGNATURES} signatures, the author's among them: it could never be met"),
         );
     }
+    officers(findings, bundle);
+    observers(findings, bundle);
     let authors = bundle
         .members
         .iter()
@@ -157,15 +159,69 @@ pub(super) fn quorums(findings: &mut Findings, bundle: &PolicyBundle) {
     );
 }
 
-/// What keeps these nodes from holding a key together: strangers among them, or an administrator or host who would control
-/// a threshold of them.
-pub(in crate::bundle) fn shared_domains(
+/// One officer freezes alone; ending a freeze takes more, as soon as there are more.
+fn officers(findings: &mut Findings, bundle: &PolicyBundle) {
+    let (officers, needed) = (
+        holders(bundle, Role::SecurityOfficer),
+        usize::from(bundle.quorums.unfreeze),
+    );
+    let at = "quorums.unfreeze";
+    findings.require(needed >= 1, at, "at least one security officer");
+    findings.require(
+        officers < 2 || needed >= 2,
+        at,
+        format!(
+            "{officers} officers exist: ask for at least two, so that nobody ends a freeze alone"
+        ),
+    );
+    findings.require(
+        officers == 0 || needed <= officers,
+        at,
+        format!("{needed} officers are needed and {officers} exist: no freeze could ever be ended"),
+    );
+    findings.require(
+        needed <= MAX_SIGNATURES,
+        at,
+        format!("an envelope holds {MAX_SIGNATURES} signatures: it could never be met"),
+    );
+}
+
+/// A quorum of observers gives amounts back to limits: never one alone.
+fn observers(findings: &mut Findings, bundle: &PolicyBundle) {
+    let (observers, needed) = (
+        holders(bundle, Role::ChainObserver),
+        usize::from(bundle.quorums.observation),
+    );
+    let at = "quorums.observation";
+    findings.require(
+        observers == 0 || needed >= 2,
+        at,
+        "there are chain observers: ask for at least two, so that nobody gives amounts back to limits alone",
+    );
+    findings.require(
+        needed <= observers && needed <= MAX_SIGNATURES,
+        at,
+        format!(
+            "{needed} observers are needed and {observers} exist: it could never be met; name more, or none and 0"
+        ),
+    );
+}
+
+fn holders(bundle: &PolicyBundle, role: Role) -> usize {
+    let members = bundle.members.iter();
+    members.filter(|m| m.roles.contains(&role)).count()
+}
+
+/// How many nodes share a domain, by what it is ("administration" or "hosting") and its name.
+type DomainCounts = BTreeMap<(&'static str, String), usize>;
+
+/// What keeps these from being nodes, and how many of them share a domain.
+pub(super) fn domain_counts(
     bundle: &PolicyBundle,
     nodes: &[MemberId],
-    threshold: u16,
-) -> Vec<String> {
+) -> (Vec<String>, DomainCounts) {
     let mut problems = Vec::new();
-    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    let mut counts = DomainCounts::new();
     for node in nodes {
         let member = bundle
             .members
@@ -188,6 +244,17 @@ pub(in crate::bundle) fn shared_domains(
             *count = count.saturating_add(1);
         }
     }
+    (problems, counts)
+}
+
+/// What keeps these nodes from holding a key together: strangers among them, or an administrator or host who would control
+/// a threshold of them.
+pub(in crate::bundle) fn shared_domains(
+    bundle: &PolicyBundle,
+    nodes: &[MemberId],
+    threshold: u16,
+) -> Vec<String> {
+    let (mut problems, counts) = domain_counts(bundle, nodes);
     for ((what, name), count) in counts {
         if count >= usize::from(threshold) {
             problems.push(format!(

@@ -1,9 +1,13 @@
 //! What a bundle must satisfy before anybody signs or follows it.
 
+mod approvals;
+mod credentials;
 mod holdings;
+mod limits;
 mod members;
 mod money;
 
+pub(crate) use approvals::needs_problems;
 pub(super) use members::shared_domains;
 
 use super::model::PolicyBundle;
@@ -90,6 +94,10 @@ pub(crate) fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError
     findings.text("organisation", &bundle.organisation);
     members::members(&mut findings, bundle);
     members::quorums(&mut findings, bundle);
+    findings.ascending("supersedes", &bundle.supersedes);
+    approvals::groups(&mut findings, bundle);
+    credentials::webauthn(&mut findings, bundle);
+    credentials::credentials(&mut findings, bundle);
     timing(&mut findings, bundle);
     holdings::keys(&mut findings, bundle);
     holdings::wallets(&mut findings, bundle);
@@ -97,6 +105,11 @@ pub(crate) fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError
     money::address_book(&mut findings, bundle);
     money::fee_caps(&mut findings, bundle);
     money::rules(&mut findings, bundle);
+    money::cedar(&mut findings, bundle);
+    money::used_wallets(&mut findings, bundle);
+    limits::ledger_groups(&mut findings, bundle);
+    limits::limits(&mut findings, bundle);
+    limits::reference(&mut findings, bundle);
     match findings.rules(bundle) {
         Some(rules) if findings.0.is_empty() => Ok(rules),
         _ => Err(ValidationError {
@@ -121,5 +134,15 @@ fn timing(findings: &mut Findings, bundle: &PolicyBundle) {
         (1..=600).contains(&timing.max_authorization_life_seconds),
         "timing.max_authorization_life_seconds",
         "must be 1 to 600",
+    );
+    findings.require(
+        (60..=30 * 86_400).contains(&timing.max_approval_life_seconds),
+        "timing.max_approval_life_seconds",
+        "must be 60 to 2592000 (30 days)",
+    );
+    findings.require(
+        timing.activation_delay_seconds <= 30 * 86_400,
+        "timing.activation_delay_seconds",
+        "must be at most 2592000 (30 days)",
     );
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::model::{AssetRecord, Destinations, PolicyBundle, Role, TransferRule};
 use super::Findings;
+use super::approvals::rule_needs;
 use crate::{Network, assets};
 
 pub(super) fn assets(findings: &mut Findings, bundle: &PolicyBundle) {
@@ -114,6 +115,7 @@ pub(super) fn rules(findings: &mut Findings, bundle: &PolicyBundle) {
         let at = format!("rules[{}]", rule.id);
         findings.require(ids.insert(&rule.id), &at, "the same rule id twice");
         rule_references(findings, bundle, rule, &at);
+        rule_needs(findings, bundle, rule, &at);
         findings.require(
             !rule.kinds.is_empty(),
             format!("{at}.kinds"),
@@ -124,6 +126,48 @@ pub(super) fn rules(findings: &mut Findings, bundle: &PolicyBundle) {
             !rule.initiators.is_empty(),
             format!("{at}.initiators"),
             "a rule names who may ask",
+        );
+    }
+}
+
+/// The longest text of one file of Cedar policies: 256 KiB.
+const MAX_CEDAR: usize = 256 * 1024;
+
+/// The files as such. What they say is checked where they are compiled.
+pub(super) fn cedar(findings: &mut Findings, bundle: &PolicyBundle) {
+    findings.ascending(
+        "cedar",
+        &bundle.cedar.iter().map(|f| &f.name).collect::<Vec<_>>(),
+    );
+    for file in &bundle.cedar {
+        let at = format!("cedar[{}]", file.name);
+        findings.text(format!("{at}.name"), &file.name);
+        let plain = file.name.ends_with(".cedar") && !file.name.contains(['/', '\\']);
+        findings.require(
+            plain && !file.name.starts_with('.'),
+            format!("{at}.name"),
+            "must be the name of a file below rules/, like hot.cedar",
+        );
+        findings.require(
+            file.text.len() <= MAX_CEDAR,
+            at,
+            format!("is longer than {MAX_CEDAR} bytes: split it"),
+        );
+    }
+}
+
+/// A wallet that nothing permits anything from is a mistake: its money could not be moved.
+pub(super) fn used_wallets(findings: &mut Findings, bundle: &PolicyBundle) {
+    if !bundle.cedar.is_empty() {
+        return;
+    }
+    for wallet in &bundle.wallets {
+        let key = bundle.keys.iter().find(|k| k.id == wallet.key);
+        let ended = key.is_some_and(|k| k.state.is_final());
+        findings.require(
+            ended || bundle.rules.iter().any(|r| r.wallet == wallet.id),
+            format!("wallets[{}]", wallet.id),
+            "no rule permits anything from it: add one, or leave the wallet out",
         );
     }
 }
