@@ -5,5 +5,6 @@ mod chain;
 mod content;
 mod diff;
 mod guards;
-mod succession;
 mod openers;
+mod succession;
+mod succession_refusals;

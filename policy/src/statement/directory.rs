@@ -221,9 +221,9 @@ impl Directory {
         let mut keys = BTreeMap::new();
         if verify {
             let issuer = &statement.issuer;
-            let key =
-                self.signers
-                    .verify(B::KIND, (issuer, signer), &message, &signature.sig)?;
+            let key = self
+                .signers
+                .verify(B::KIND, (issuer, signer), &message, &signature.sig)?;
             keys.insert(issuer.clone(), key);
         }
         if !B::KIND.issuers().iter().any(|r| signer.roles.contains(r)) {
