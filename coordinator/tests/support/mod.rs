@@ -75,6 +75,7 @@ pub struct Nodes {
     deployment: TestDeployment,
     following: Mutex<BTreeMap<MemberId, Following>>,
     said: Said,
+    silent: Mutex<bool>,
     nodes: Mutex<BTreeMap<MemberId, Node>>,
     pub signatures: Mutex<Vec<(Hash, Hash)>>,
 }
@@ -116,6 +117,11 @@ impl Nodes {
             .values()
             .map(|n| n.prepares)
             .sum()
+    }
+
+    /// Whether nodes tell nobody which freezes they hold.
+    pub fn keep_silent(&self, silent: bool) {
+        *self.silent.lock().unwrap() = silent;
     }
 
     /// How many sessions were aborted, over all nodes.
@@ -449,9 +455,13 @@ impl NodeApi for ScriptedNodes {
         if let Err(down) = self.0.down(node) {
             return now_or(down);
         }
+        if *self.0.silent.lock().unwrap() {
+            return now_or(Err(NodeError::Timeout));
+        }
+        let following = self.0.following.lock().unwrap();
         now_or(Ok(Freezes {
-            head: self.0.following.lock().unwrap()[node].freezes.head(),
-            in_force: Vec::new(),
+            head: following[node].freezes.head(),
+            in_force: following[node].in_force(),
         }))
     }
 
@@ -598,6 +608,7 @@ impl World {
             deployment: nodes_deployment,
             following: Mutex::new(following),
             said: Said::default(),
+            silent: Mutex::default(),
             nodes: Mutex::default(),
             signatures: Mutex::default(),
         });
