@@ -6,3 +6,4 @@ mod content;
 mod diff;
 mod guards;
 mod succession;
+mod succession_refusals;

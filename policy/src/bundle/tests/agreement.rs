@@ -20,6 +20,8 @@ struct World {
     successors: Vec<Envelope>,
     vetoes: Vec<Envelope>,
     lies: Vec<Envelope>,
+    /// Each honest node, knowing all successors and nothing else.
+    honest: Vec<Succession>,
     faulty: usize,
 }
 
@@ -65,7 +67,15 @@ impl World {
             .iter()
             .flat_map(|liar| lies(&deployment, chain.active(), &successors, liar.as_str()))
             .collect();
+        let start = deployment.now();
+        let mut known = Succession::new(chain.active(), None);
+        for successor in &successors {
+            known.propose(&chain, successor, start).unwrap();
+        }
+        let honest = deployment.nodes().into_iter().take(n - usize::from(f));
+        let honest = honest.map(|id| known.as_node(id)).collect();
         Self {
+            honest,
             genesis: deployment.genesis_hash(),
             deployment,
             chain,
@@ -123,15 +133,16 @@ struct Node {
 
 /// Runs the events and returns what each honest node followed.
 fn run(world: &World, events: &[Event]) -> BTreeMap<String, Hash> {
-    let active = world.chain.active();
     let mut now = world.deployment.now();
-    let ids: Vec<_> = world.deployment.nodes();
-    let honest = ids.len() - world.faulty;
-    let mut nodes: Vec<Node> = ids[..honest]
+    let honest = world.honest.len();
+    let mut nodes: Vec<Node> = world
+        .deployment
+        .nodes()
         .iter()
-        .map(|id| Node {
+        .zip(&world.honest)
+        .map(|(id, succession)| Node {
             id: id.to_string(),
-            succession: Succession::new(active, Some(id.clone())),
+            succession: succession.clone(),
             stored: Vec::new(),
             heard: BTreeSet::new(),
             followed: None,
@@ -152,9 +163,6 @@ fn run(world: &World, events: &[Event]) -> BTreeMap<String, Hash> {
             }
             Event::Hear { node, from, count } => {
                 let node = &mut nodes[node % honest];
-                for successor in &world.successors {
-                    let _ = node.succession.propose(&world.chain, successor, now);
-                }
                 for (i, ack) in pool.iter().enumerate().skip(from).take(count) {
                     if node.heard.insert(i) {
                         node.succession.take_ack(ack, now).unwrap();
@@ -174,7 +182,10 @@ fn run(world: &World, events: &[Event]) -> BTreeMap<String, Hash> {
                     pool.push(say(world, node, body, now));
                 }
             }
-            Event::Restart { node } => restart(world, &mut nodes[node % honest], now),
+            Event::Restart { node } => {
+                let node = node % honest;
+                restart(world, node, &mut nodes[node], now);
+            }
         }
         for node in &mut nodes {
             follow(world, node, now);
@@ -211,14 +222,9 @@ fn say(world: &World, node: &mut Node, body: BundleAck, now: Timestamp) -> Envel
     ack
 }
 
-fn restart(world: &World, node: &mut Node, now: Timestamp) {
+fn restart(world: &World, index: usize, node: &mut Node, now: Timestamp) {
     node.heard.clear();
-    node.succession = Succession::new(world.chain.active(), Some(member(&node.id)));
-    for successor in &world.successors {
-        node.succession
-            .propose(&world.chain, successor, now)
-            .unwrap();
-    }
+    node.succession = world.honest[index].clone();
     for own in &node.stored {
         node.succession.take_ack(own, now).unwrap();
     }
@@ -237,7 +243,7 @@ fn follow(world: &World, node: &mut Node, now: Timestamp) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn two_honest_nodes_never_follow_different_successors(
