@@ -64,6 +64,8 @@ pub struct RuleSet {
     types: Types,
     /// The groups of which approvals are counted.
     groups: Vec<GroupId>,
+    /// The most levels that a condition has.
+    depth: usize,
 }
 
 /// What a rule does when it applies.
@@ -85,6 +87,7 @@ pub struct Rule {
     file: String,
     line: usize,
     mentions: BTreeSet<String>,
+    depth: usize,
     principal: Who,
     resource: Resource,
     policy: Policy,
