@@ -75,7 +75,7 @@ pub mod webauthn;
 pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
-    MAX_SIGNATURES, SignatureBytes, challenge,
+    MAX_SIGNATURES, SignatureBytes,
 };
 pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};

@@ -3,3 +3,4 @@
 mod chain;
 mod content;
 mod openers;
+mod owners;
