@@ -174,7 +174,14 @@ impl Envelope {
         Self::with(payload_type, payload, keyid, SignatureBytes::Ed25519(sig))
     }
 
-    /// An envelope of `payload` with a WebAuthn assertion, made for [`challenge`], in place of the first signature.
+    /// The SHA-256 of the pre-authentication encoding of what is not signed yet: the challenge for a WebAuthn assertion,
+    /// and the [`Envelope::digest`] afterwards.
+    pub fn challenge(payload_type: &str, payload: &[u8]) -> Hash {
+        Hash::sha256(&pre_authentication_encoding(payload_type, payload))
+    }
+
+    /// An envelope of `payload` with a WebAuthn assertion, made for [`Envelope::challenge`], in place of the first
+    /// signature.
     pub fn assert(payload_type: &str, payload: Vec<u8>, keyid: &str, assertion: Assertion) -> Self {
         let sig = SignatureBytes::Assertion(Box::new(assertion));
         Self::with(payload_type, payload, keyid, sig)
@@ -262,12 +269,6 @@ impl Envelope {
     pub fn digest(&self) -> Hash {
         Hash::sha256(&self.pre_authentication_encoding())
     }
-}
-
-/// The SHA-256 of the pre-authentication encoding of what is not signed yet: the challenge for a WebAuthn assertion, and
-/// the [`Envelope::digest`] afterwards.
-pub fn challenge(payload_type: &str, payload: &[u8]) -> Hash {
-    Hash::sha256(&pre_authentication_encoding(payload_type, payload))
 }
 
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {

@@ -78,7 +78,7 @@ pub use decide::{
 };
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
-    MAX_SIGNATURES, SignatureBytes, challenge,
+    MAX_SIGNATURES, SignatureBytes,
 };
 pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};

@@ -1,9 +1,9 @@
 //! The chain of bundles from the pinned genesis.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
+use super::owners::Owners;
 use super::places::Places;
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
@@ -16,8 +16,8 @@ use crate::statement::{
 };
 use crate::webauthn::ReadyCredential;
 use crate::{
-    Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, Network,
-    PublicKey, Timestamp,
+    Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, HexBytes,
+    Network, PublicKey, Timestamp,
 };
 
 /// Why a bundle does not continue the chain.
@@ -87,6 +87,18 @@ pub enum ChainError {
         /// Whose it would be.
         now: MemberId,
     },
+    /// A WebAuthn credential whose key was another member's before.
+    #[error(
+        "{now} has a credential with the key {public_key}, which was {before}'s: one key, one use"
+    )]
+    Credential {
+        /// The key.
+        public_key: HexBytes,
+        /// Whose it was.
+        before: MemberId,
+        /// Whose it would be.
+        now: MemberId,
+    },
     /// A key changed in a way that keys never change.
     #[error("key {key}: {what}")]
     Key {
@@ -133,8 +145,7 @@ pub struct ActiveBundle {
 #[derive(Debug, Clone)]
 pub struct BundleChain {
     links: Vec<ActiveBundle>,
-    /// Whose each statement key is or ever was.
-    owners: BTreeMap<IdentityPublicKey, MemberId>,
+    owners: Owners,
 }
 
 impl BundleChain {
@@ -157,7 +168,7 @@ impl BundleChain {
         require_bounded_life(&verified)?;
         let rules = validate(&bundle)?;
         Ok(Self {
-            owners: statement_keys(&bundle).collect(),
+            owners: Owners::of(&bundle),
             links: vec![ActiveBundle::new(verified, pinned, rules)],
         })
     }
@@ -183,7 +194,7 @@ impl BundleChain {
 
     /// Appends what was verified as a successor of the newest bundle.
     pub(super) fn push(&mut self, next: ActiveBundle) {
-        self.owners.extend(statement_keys(&next.bundle));
+        self.owners.take(&next.bundle);
         self.links.push(next);
     }
 
@@ -243,24 +254,8 @@ impl BundleChain {
         require_bounded_life(&verified)?;
         let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
-        self.require_own_keys(next)?;
+        self.owners.require(next)?;
         Ok((verified, rules))
-    }
-
-    /// A statement key never passes from one member to another: what it signed for the one could count for the other.
-    fn require_own_keys(&self, next: &PolicyBundle) -> Result<(), ChainError> {
-        for (public_key, now) in statement_keys(next) {
-            if let Some(before) = self.owners.get(&public_key)
-                && *before != now
-            {
-                return Err(ChainError::MemberKey {
-                    public_key,
-                    before: before.clone(),
-                    now,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// The pinned genesis hash.
@@ -371,15 +366,6 @@ fn statement_signers(bundle: &PolicyBundle) -> Signers {
         members: members.map(|m| (m.id.clone(), signer(m))).collect(),
         webauthn: bundle.webauthn.clone(),
     }
-}
-
-fn statement_keys(
-    bundle: &PolicyBundle,
-) -> impl Iterator<Item = (IdentityPublicKey, MemberId)> + '_ {
-    bundle
-        .members
-        .iter()
-        .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
 }
 
 fn per_transaction(bundle: &PolicyBundle) -> LimitBook {

@@ -8,6 +8,7 @@ mod chain;
 mod diff;
 mod model;
 mod openers;
+mod owners;
 mod places;
 mod succession;
 #[cfg(test)]

@@ -6,5 +6,6 @@ mod content;
 mod diff;
 mod guards;
 mod openers;
+mod owners;
 mod succession;
 mod succession_refusals;

@@ -352,25 +352,26 @@ fn clones_do_not_share_what_comes_later() {
     assert_ne!(before.head(), after.head());
 }
 
+type Statements = (Vec<Verified<Freeze>>, Vec<Verified<Unfreeze>>);
+
 /// Statements of which every test below takes some: freezes, and unfreezes of one, two or unknown ones.
-static STATEMENTS: LazyLock<(Vec<Verified<Freeze>>, Vec<Verified<Unfreeze>>)> =
-    LazyLock::new(|| {
-        let freezes: Vec<_> = (0..5)
-            .map(|i| {
-                freeze(FreezeTarget::Wallet {
-                    wallet: wallet_id(&format!("w{i}")),
-                })
+static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
+    let freezes: Vec<_> = (0..5)
+        .map(|i| {
+            freeze(FreezeTarget::Wallet {
+                wallet: wallet_id(&format!("w{i}")),
             })
-            .collect();
-        let digest = |i: usize| freezes[i].digest();
-        let unfreezes = vec![
-            unfreeze(vec![digest(0)]),
-            unfreeze(vec![digest(1), digest(2)]),
-            unfreeze(vec![digest(2), digest(3)]),
-            unfreeze(vec![Hash::sha256(b"unknown")]),
-        ];
-        (freezes, unfreezes)
-    });
+        })
+        .collect();
+    let digest = |i: usize| freezes[i].digest();
+    let unfreezes = vec![
+        unfreeze(vec![digest(0)]),
+        unfreeze(vec![digest(1), digest(2)]),
+        unfreeze(vec![digest(2), digest(3)]),
+        unfreeze(vec![Hash::sha256(b"unknown")]),
+    ];
+    (freezes, unfreezes)
+});
 
 fn apply(order: &[usize]) -> FreezeSet {
     let (freezes, unfreezes) = &*STATEMENTS;

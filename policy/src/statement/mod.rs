@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Role;
 use crate::canonical::{self, CanonicalError};
-use crate::envelope::{Envelope, IdentityKey, MAX_PAYLOAD, challenge};
+use crate::envelope::{Envelope, IdentityKey, MAX_PAYLOAD};
 use crate::hash::Hash;
 use crate::id::{MemberId, StatementId};
 use crate::time::Timestamp;
@@ -258,7 +258,10 @@ impl<B: Body> Statement<B> {
     /// # Errors
     /// Those of [`Statement::sign`].
     pub fn challenge(&self) -> Result<Hash, StatementError> {
-        Ok(challenge(&B::KIND.payload_type(), &self.payload()?))
+        Ok(Envelope::challenge(
+            &B::KIND.payload_type(),
+            &self.payload()?,
+        ))
     }
 
     /// The envelope with the issuer's assertion over [`Statement::challenge`].

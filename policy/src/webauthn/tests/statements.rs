@@ -39,6 +39,8 @@ fn officers_approve_and_freeze_with_a_credential() {
     let approval = deployment.approval_body(&bundle, &request, Verdict::Approve);
     let envelope = deployment.sign_with(OFFICER, 60, approval, &mut key);
     let opened = bundle.directory().open::<Approval>(&envelope).unwrap();
+    let challenge = Envelope::challenge(envelope.payload_type(), envelope.payload());
+    assert_eq!(challenge, opened.digest());
     let credential = SignerKey::Credential {
         id: key.credential().id,
         counter: 1,
