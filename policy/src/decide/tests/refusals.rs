@@ -2,7 +2,7 @@
 
 use super::{code, codes, decide_at, with};
 use crate::approvals::{MissingApprovals, Rejection};
-use crate::bundle::{Destinations, KeyState, PolicyBundle, TransferRule};
+use crate::bundle::{Destinations, KeyState, PolicyBundle};
 use crate::freeze::FreezeHit;
 use crate::limits::LimitHit;
 use crate::statement::FreezeTarget;
