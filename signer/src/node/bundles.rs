@@ -23,9 +23,7 @@ use crate::gate::store_fault;
 use crate::net::BundleHandle;
 use crate::session::EngineParts;
 use crate::store::{Effect, NewStatement, OpError, Store};
-use crate::wire::{
-    ActivateBundle, BundleAck, Bundles, Problem, ProblemCode, SubmitBundle,
-};
+use crate::wire::{ActivateBundle, BundleAck, Bundles, Problem, ProblemCode, SubmitBundle};
 
 /// The chain, and the handle everybody reads the newest bundle from.
 #[derive(Debug)]
