@@ -419,7 +419,7 @@ fn the_readme_works() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    let [set_up, explore, curl, inspect] = blocks[..] else {
+    let [set_up, explore, officers, curl, inspect] = blocks[..] else {
         panic!("the README's blocks changed: {blocks:?}");
     };
     assert!(
@@ -447,6 +447,15 @@ fn the_readme_works() {
         "{said}"
     );
     let profile = "export COUNTERSIGN_PROFILE=$PWD/cluster/client.toml\n";
+    let said = bash(&format!("{profile}{officers}"));
+    assert!(
+        said.contains("needs approvals") && said.contains("SIGNED"),
+        "{said}"
+    );
+    assert!(
+        said.contains("no longer possible") && said.contains("active"),
+        "{said}"
+    );
     let said = bash(&format!("{profile}{curl}"));
     let answers: Vec<&str> = said.lines().filter(|line| line.contains('{')).collect();
     assert!(

@@ -41,8 +41,8 @@ pub struct Args {
     /// Sends it when enough officers have signed.
     #[arg(long)]
     send: bool,
-    /// With --send: a signer's emergency address; repeat it for more. The coordinator is left out.
-    #[arg(long = "signer", value_name = "URL", requires = "send")]
+    /// With --send: gives it to a signer directly: https://host:port, a node of the profile, or all. Repeat it for more.
+    #[arg(long = "signer", value_name = "URL|NODE|all", requires = "send")]
     signers: Vec<String>,
     #[command(flatten)]
     consent: Consent,
@@ -90,7 +90,7 @@ pub async fn run(args: Args) -> Outcome {
         ));
     }
     let to = Recipients {
-        signers: &args.signers,
+        signers: &profile.emergency(&args.signers)?,
         signer_path: path::UNFREEZE,
         coordinator_path: "/v1/unfreezes",
     };

@@ -243,7 +243,10 @@ const POLL: Duration = Duration::from_millis(200);
 pub async fn activate(args: ActivateArgs) -> Outcome {
     let profile = args.profile.load()?;
     let api = Api::new(&profile)?;
-    let mut view = find(&api, args.digest).await?;
+    let mut view = match args.digest {
+        Some(_) => find(&api, args.digest).await?,
+        None => waiting_or_newest(&api).await?,
+    };
     let path = format!("{PROPOSALS}/{}/signatures", view.digest);
     if matches!(
         view.state,
@@ -332,6 +335,21 @@ async fn find(api: &Api, digest: Option<Hash>) -> Outcome<ProposalView> {
             "several proposals wait, {} and {} among them: name one (countersign policy log)",
             a.digest, b.digest
         ))),
+    }
+}
+
+/// The proposal that waits; when none does, the newest one that counts: the last signature may have been all that it needed.
+async fn waiting_or_newest(api: &Api) -> Outcome<ProposalView> {
+    match find(api, None).await {
+        Err(failure) if failure.exit == Exit::NotFound => {
+            let list: ProposalList = api.get(&format!("{PROPOSALS}?all=true")).await?;
+            let active = list.proposals.into_iter();
+            active
+                .filter(|view| view.state == ProposalState::Active)
+                .max_by_key(|view| view.version)
+                .ok_or(failure)
+        }
+        found => found,
     }
 }
 

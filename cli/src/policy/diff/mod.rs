@@ -1,6 +1,8 @@
 //! `countersign policy diff`: what becomes allowed that was not.
 
+mod accumulate;
 mod compare;
+mod describe;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
