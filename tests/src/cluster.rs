@@ -15,11 +15,11 @@ use countersign_policy::bundle::{ActiveBundle, BundleChain, Environment, KeyReco
 use countersign_policy::statement::{CeremonyTranscript, KeyCeremony, Verified};
 use countersign_policy::testing::{COORDINATOR, TestDeployment, member};
 use countersign_policy::{Envelope, IdentityKey, KeyId, MemberId, Protocol};
-use countersign_signer::clock::now;
+use countersign_signer::clock::{SKEW_FOR_TESTS, now};
 use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::net::{
     BundleHandle, CallError, CertificateAuthority, CertificatePair, CertificateRequest,
-    ClientLimits, NodeClient, TlsIdentity,
+    ClientLimits, EmergencyClient, NodeClient, TlsIdentity,
 };
 use countersign_signer::node::{
     Node, NodeConfig, PresignatureConfig, ResourceConfig, create_store,
@@ -58,7 +58,9 @@ pub struct Cluster {
     bundle: BundleHandle,
     authority: CertificateAuthority,
     ports: BTreeMap<MemberId, u16>,
+    emergency: BTreeMap<MemberId, u16>,
     faults: BTreeMap<MemberId, String>,
+    skews: BTreeMap<MemberId, i64>,
 }
 
 enum Running {
@@ -117,6 +119,11 @@ impl Cluster {
             .into_iter()
             .zip(free_ports(nodes))
             .collect();
+        let emergency = deployment
+            .nodes()
+            .into_iter()
+            .zip(free_ports(nodes))
+            .collect();
         let bundle = BundleHandle::new(chain.active().clone());
         let mut cluster = Self {
             deployment,
@@ -128,7 +135,9 @@ impl Cluster {
             bundle,
             authority,
             ports,
+            emergency,
             faults: BTreeMap::new(),
+            skews: BTreeMap::new(),
         };
         for node in cluster.deployment.nodes() {
             cluster.write_node(&node, resources).await;
@@ -250,6 +259,7 @@ impl Cluster {
         let config = NodeConfig {
             node: node.clone(),
             listen: ([127, 0, 0, 1], self.ports[node]).into(),
+            emergency_listen: Some(([127, 0, 0, 1], self.emergency[node]).into()),
             data_dir: "data".into(),
             identity_key_file: "identity.key".into(),
             tls_certificate_file: "tls.crt".into(),
@@ -277,6 +287,17 @@ impl Cluster {
     /// signer's `net::fault`, or nothing.
     pub fn set_faults(&mut self, node: &MemberId, plan: &str) {
         self.faults.insert(node.clone(), plan.to_owned());
+    }
+
+    /// By how much the clock of a node process is wrong, from its next start on.
+    pub fn set_clock(&mut self, node: &MemberId, milliseconds: i64) {
+        self.skews.insert(node.clone(), milliseconds);
+    }
+
+    /// What an officer without a machine certificate reaches of a node.
+    pub fn emergency(&self, node: &MemberId) -> EmergencyClient {
+        let url = format!("https://127.0.0.1:{}", self.emergency[node]);
+        EmergencyClient::new(&url, self.authority.certificate_pem()).expect("a client")
     }
 
     /// Ends all nodes and starts them again.
@@ -316,6 +337,10 @@ impl Cluster {
                 match self.faults.get(node).filter(|plan| !plan.is_empty()) {
                     Some(plan) => command.env(FAULTS, plan),
                     None => command.env_remove(FAULTS),
+                };
+                match self.skews.get(node) {
+                    Some(millis) => command.env(SKEW_FOR_TESTS, millis.to_string()),
+                    None => command.env_remove(SKEW_FOR_TESTS),
                 };
                 if std::env::var_os("RUST_LOG").is_none() {
                     command.stderr(Stdio::null());

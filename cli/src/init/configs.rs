@@ -129,6 +129,7 @@ fn write_node(
     let config = NodeConfig {
         node: node.id.clone(),
         listen: loopback(port),
+        emergency_listen: None,
         data_dir: "data".into(),
         identity_key_file: "statement.key".into(),
         tls_certificate_file: "tls.pem".into(),

@@ -2,7 +2,7 @@
 
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Verified};
-use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol};
+use countersign_policy::{Envelope, Hash, KeyId, MemberId, Protocol, Timestamp};
 
 use crate::threshold::ExecutionId;
 use crate::wire::{Problem, ProblemCode};
@@ -24,6 +24,7 @@ pub fn agree(
     me: &MemberId,
     own: &Envelope,
     envelopes: &[Envelope],
+    now: Timestamp,
 ) -> Result<AgreedReceipts, Problem> {
     let refuse = |detail: String| ProblemCode::Receipts.problem(detail);
     let reservers = terms.reservers().count();
@@ -43,6 +44,8 @@ pub fn agree(
         let receipt: Verified<Receipt> = bundle.directory().open(envelope).map_err(|e| {
             ProblemCode::Statement.problem(format!("the receipt of {participant}: {e}"))
         })?;
+        let issued_at = receipt.statement().issued_at;
+        require_near(bundle, participant, issued_at, None, now)?;
         if receipt.issuer() != participant {
             return Err(refuse(format!(
                 "the receipt in the place of {participant} is by {}",
@@ -101,7 +104,8 @@ impl AgreedReceipts {
     }
 }
 
-/// Checks a peer's confirm: by that peer, for this session, over the same receipts.
+/// Checks a peer's confirm: by that peer, for this session, over the same receipts, and said about now. `times` are how many
+/// seconds it may have waited, and the present.
 ///
 /// # Errors
 /// [`ProblemCode::Statement`] (blames the peer), or [`ProblemCode::Receipts`] without blame when the peer saw other
@@ -112,6 +116,7 @@ pub fn check_confirm(
     session: Hash,
     receipts: Hash,
     envelope: &Envelope,
+    times: (u64, Timestamp),
 ) -> Result<Verified<Confirm>, Problem> {
     let blame = |detail: String| {
         let mut problem = ProblemCode::Statement.problem(detail);
@@ -134,5 +139,29 @@ pub fn check_confirm(
             "{peer} was given other receipts than this node: no share leaves"
         )));
     }
+    let (age_seconds, now) = times;
+    let issued_at = confirm.statement().issued_at;
+    require_near(bundle, peer, issued_at, Some(age_seconds), now)?;
     Ok(confirm)
+}
+
+/// A peer's clock must show what this node's shows, within the skew: windows of limits are measured with both. Whose clock is
+/// wrong nobody can tell, so nobody is blamed. `age_seconds` is how old the statement can be by the way it took; none where
+/// it may be of any age.
+fn require_near(
+    bundle: &ActiveBundle,
+    peer: &MemberId,
+    issued_at: Timestamp,
+    age_seconds: Option<u64>,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let skew = bundle.skew_seconds();
+    let early =
+        age_seconds.is_some_and(|age| issued_at.plus_seconds(skew.saturating_add(age)) < now);
+    if !early && issued_at <= now.plus_seconds(skew) {
+        return Ok(());
+    }
+    Err(ProblemCode::Clock.problem(format!(
+        "{peer} says {issued_at} where this node's clock shows {now}: more than {skew} s apart; one of the two is wrong"
+    )))
 }

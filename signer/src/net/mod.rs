@@ -6,6 +6,8 @@
 mod bundle;
 mod channel;
 mod client;
+mod emergency;
+mod emergency_client;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod fault;
 mod frame;
@@ -24,6 +26,8 @@ mod watched;
 pub use bundle::BundleHandle;
 pub use channel::{Channel, ChannelError, ChannelEvent, ChannelTerms, Lane, Received};
 pub use client::{CallError, ClientError, ClientLimits, NodeClient};
+pub use emergency::EmergencyServer;
+pub use emergency_client::{EmergencyClient, EmergencyError};
 pub use frame::{
     Frame, FrameError, FrameKind, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_BODY_BYTES, Verdict,
     decode_batch, decode_verdicts, encode_batch, encode_verdicts,

@@ -16,6 +16,10 @@ pub struct NodeConfig {
     pub node: MemberId,
     /// Address and port to listen on, for coordinators and peers alike.
     pub listen: SocketAddr,
+    /// Address and port at which anybody can bring a freeze, an unfreeze, a veto or a cancel, without a certificate: those
+    /// statements prove themselves. None: only members reach this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_listen: Option<SocketAddr>,
     /// Folder of the sealed store; made if it is missing.
     pub data_dir: PathBuf,
     /// The node's statement key: 64 hexadecimal digits, mode 0600.

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod config;
+mod emergency;
 mod service;
 mod spread;
 mod start;

@@ -17,8 +17,8 @@ use crate::ceremony::{Ceremonies, PrimeMaker};
 use crate::clock::{ClockWatch, now};
 use crate::files::{read_identity_key, read_secret_file};
 use crate::net::{
-    ClientLimits, NodeClient, PeerLimits, PeerNetwork, Refusals, Refused, Server, ServerLimits,
-    TlsIdentity,
+    ClientLimits, EmergencyServer, NodeClient, PeerLimits, PeerNetwork, Refusals, Refused, Server,
+    ServerLimits, TlsIdentity,
 };
 use crate::process::forbid_core_dumps;
 use crate::session::{
@@ -37,6 +37,7 @@ pub struct StartError(String);
 pub struct Node {
     service: Arc<Service>,
     server: Server,
+    emergency: Option<EmergencyServer>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -164,12 +165,21 @@ impl Node {
         let server =
             Server::bind_telling(config.listen, &tls, bundle, routes, limits, refusals).await;
         let server = server.map_err(|e| failed("listening")(&e))?;
+        let emergency = match config.emergency_listen {
+            Some(address) => {
+                let routes = super::emergency::router(Arc::clone(&service));
+                let bound = EmergencyServer::bind(address, &tls, routes).await;
+                Some(bound.map_err(|e| failed("emergency port")(&e))?)
+            }
+            None => None,
+        };
         let mut tasks = background(&service);
         tasks.push(tokio::spawn(record_refusals(Arc::clone(&service), refused)));
         tracing::info!(node = %config.node, address = %server.local_address(), "the node is ready");
         Ok(Self {
             service,
             server,
+            emergency,
             tasks,
         })
     }
@@ -177,6 +187,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.local_address()
+    }
+
+    /// Where it takes statements without a certificate.
+    pub fn emergency_address(&self) -> Option<SocketAddr> {
+        self.emergency.as_ref().map(EmergencyServer::local_address)
     }
 
     /// What it answers from.

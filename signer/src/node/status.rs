@@ -81,7 +81,7 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
         keys,
         peers: peer_states.collect(),
         incarnation: parts.registration.incarnation(),
-        registered: parts.registration.is_complete(&bundle, &parts.me),
+        registered: parts.registration.is_complete(&bundle, &parts.store),
         freeze_head: parts.store.freezes().map_err(|e| store_fault(&e))?.head(),
         background,
     })

@@ -45,7 +45,7 @@ pub async fn tend(parts: &EngineParts) {
     let bundle = parts.bundle.current();
     let at = now();
     let sound = require_sound(parts, at, bundle.skew_seconds());
-    if sound.is_ok() && parts.registration.is_complete(&bundle, &parts.me) {
+    if sound.is_ok() && parts.registration.is_complete(&bundle, &parts.store) {
         // A store fault shows at the next thing that matters.
         let _ = parts.store.raise_time_floor(at).await;
     }

@@ -218,6 +218,7 @@ impl Engine {
             &self.parts.me,
             spend.receipt(),
             &call.receipts,
+            now(),
         )?;
         let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         if spend.is_witness(&self.parts.me) {

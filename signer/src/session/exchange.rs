@@ -260,6 +260,7 @@ async fn take_confirm(
         session.spend().terms().session,
         agreed.hash(),
         &message.confirm,
+        (parts.resources.sign_timeout_seconds, now()),
     )?;
     let stated = confirm.body();
     let own = parts.store.head().map_err(|e| store_fault(&e))?.sequence;

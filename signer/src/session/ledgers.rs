@@ -53,7 +53,7 @@ enum PushError {
 /// Why not, for the log.
 pub async fn push(parts: &EngineParts, peer: &MemberId) -> Result<(), String> {
     let client = parts.peers.client(peer).ok_or("no address")?;
-    if !parts.registration.knows(peer) {
+    if parts.registration.is_due(peer) {
         starts::register(&parts.store, client, &parts.bundle, &parts.registration)
             .await
             .map_err(|e| e.to_string())?;

@@ -6,10 +6,10 @@
 //! the nodes of a key, so many must have done so (n - t + 1 + f) that every earlier session with that key had one of them
 //! in it. Their clocks must agree with this node's, too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::{ActiveBundle, KeyRecord, KeyState, Role};
 use countersign_policy::statement::{IncarnationAck, Statement, Verified};
@@ -29,6 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const ENTRIES: usize = 500;
 /// Answers in a row that bring a node up to date; who lacks more than they hold goes on later.
 const ROUNDS: usize = 20;
+/// How often the clocks are compared.
+const COMPARE_CLOCKS: Duration = Duration::from_secs(60);
 /// How long an acknowledgement could be shown to somebody else, in seconds.
 const ACK_LIFE: u64 = 600;
 
@@ -37,9 +39,9 @@ const ACK_LIFE: u64 = 600;
 pub struct Registration {
     own: OwnStart,
     /// Peers that acknowledged this start, and of whose ledgers this node holds what they held then.
-    peers: Mutex<BTreeSet<MemberId>>,
+    peers: Mutex<BTreeMap<MemberId, Instant>>,
     /// Why others did not, in their own words.
-    reasons: Mutex<BTreeMap<MemberId, String>>,
+    reasons: Mutex<BTreeMap<MemberId, (String, bool)>>,
     recorded: AtomicBool,
 }
 
@@ -81,7 +83,16 @@ impl Registration {
 
     /// Whether a peer acknowledged it.
     pub fn knows(&self, peer: &MemberId) -> bool {
-        self.peers().contains(peer)
+        self.peers().contains_key(peer)
+    }
+
+    /// Whether a peer is to be asked: it has not acknowledged this start, or so long ago that the clocks are to be compared
+    /// once more.
+    pub(super) fn is_due(&self, peer: &MemberId) -> bool {
+        let peers = self.peers();
+        peers
+            .get(peer)
+            .is_none_or(|at| at.elapsed() > COMPARE_CLOCKS)
     }
 
     /// A peer said something that makes it worth asking again.
@@ -94,20 +105,25 @@ impl Registration {
         self.peers().clear();
     }
 
-    /// How many of a key's other nodes must have acknowledged this start.
-    fn needed(key: &KeyRecord) -> usize {
-        key.stop_quorum().min(key.nodes.len().saturating_sub(1))
+    /// How many of a key's other nodes must have acknowledged this start. One that was caught signing two histories is no
+    /// help, and must not be able to keep the others from starting again.
+    fn needed(store: &Store, key: &KeyRecord) -> usize {
+        let banned = |node: &&MemberId| store.peer_banned(node).unwrap_or(false);
+        let others = key.nodes.iter().filter(|n| *n != store.node());
+        let honest = others.filter(|n| !banned(n)).count();
+        key.stop_quorum().min(honest)
     }
 
-    fn enough_for(&self, key: &KeyRecord) -> bool {
+    fn enough_for(&self, store: &Store, key: &KeyRecord) -> bool {
         let peers = self.peers();
-        let known = key.nodes.iter().filter(|n| peers.contains(*n)).count();
-        known >= Self::needed(key)
+        let known = key.nodes.iter().filter(|n| peers.contains_key(*n)).count();
+        known >= Self::needed(store, key)
     }
 
     /// Whether enough peers remember it for every key of which this node holds a share; where there are none, more than
     /// half of all nodes, this one included.
-    pub fn is_complete(&self, bundle: &ActiveBundle, me: &MemberId) -> bool {
+    pub fn is_complete(&self, bundle: &ActiveBundle, store: &Store) -> bool {
+        let me = store.node();
         let mut ours = bundle
             .content()
             .keys
@@ -115,7 +131,7 @@ impl Registration {
             .filter(|k| k.state == KeyState::Active && k.nodes.contains(me))
             .peekable();
         if ours.peek().is_some() {
-            return ours.all(|key| self.enough_for(key));
+            return ours.all(|key| self.enough_for(store, key));
         }
         let members = &bundle.content().members;
         let nodes = members
@@ -126,7 +142,7 @@ impl Registration {
         known.saturating_mul(2) > nodes
     }
 
-    fn peers(&self) -> std::sync::MutexGuard<'_, BTreeSet<MemberId>> {
+    fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<MemberId, Instant>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,18 +151,24 @@ impl Registration {
         match outcome {
             Ok(()) => {
                 reasons.remove(peer);
-                self.peers().insert(peer.clone());
+                self.peers().insert(peer.clone(), Instant::now());
             }
             Err(error) => {
-                reasons.insert(peer.clone(), error.to_string());
+                // Who cannot be reached has not taken anything back.
+                if !matches!(error, RegisterError::Call(e) if !matches!(e, CallError::Problem(_))) {
+                    self.peers().remove(peer);
+                }
+                let clock = matches!(error, RegisterError::Clock { .. });
+                reasons.insert(peer.clone(), (error.to_string(), clock));
             }
         }
     }
 
-    fn reason(&self, peer: &MemberId) -> String {
+    /// Why a peer has not acknowledged this start, and whether it is the time on which the two do not agree.
+    fn reason(&self, peer: &MemberId) -> (String, bool) {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         let known = reasons.get(peer).cloned();
-        known.unwrap_or_else(|| "not asked yet".to_owned())
+        known.unwrap_or_else(|| ("not asked yet".to_owned(), false))
     }
 }
 
@@ -200,24 +222,29 @@ pub async fn require_registered(
         unknown.cloned().collect()
     };
     ask(parts, others(participants)).await?;
-    if !registration.enough_for(key) {
+    if !registration.enough_for(&parts.store, key) {
         ask(parts, others(&key.nodes)).await?;
     }
-    let missing = match registration.enough_for(key) {
+    let missing = match registration.enough_for(&parts.store, key) {
         true => others(participants),
         false => others(&key.nodes),
     };
     if missing.is_empty() {
         return Ok(());
     }
-    let reasons: Vec<String> = missing
-        .iter()
-        .map(|peer| format!("{peer}: {}", registration.reason(peer)))
-        .collect();
-    let mut problem = ProblemCode::Unregistered.problem(format!(
+    let mut code = ProblemCode::Unregistered;
+    let mut reasons = Vec::with_capacity(missing.len());
+    for peer in &missing {
+        let (reason, clock) = registration.reason(peer);
+        if clock {
+            code = ProblemCode::Clock;
+        }
+        reasons.push(format!("{peer}: {reason}"));
+    }
+    let mut problem = code.problem(format!(
         "start {} of this node must be known to {} other nodes of key {}, the participants among them; missing are {}",
         registration.incarnation(),
-        Registration::needed(key),
+        Registration::needed(&parts.store, key),
         key.id,
         reasons.join("; ")
     ));
@@ -440,7 +467,7 @@ fn acknowledge(
 pub async fn record_when_complete(parts: &EngineParts) -> Result<(), StoreError> {
     let registration = &parts.registration;
     let bundle = parts.bundle.current();
-    if !registration.is_complete(&bundle, &parts.me)
+    if !registration.is_complete(&bundle, &parts.store)
         || registration.recorded.swap(true, Ordering::SeqCst)
     {
         return Ok(());

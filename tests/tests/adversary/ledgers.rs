@@ -44,6 +44,7 @@ async fn push_is_refused(
         entries,
         known: 0,
         head,
+        incarnation: 1,
     };
     let client = arena.cluster.client_as("node-2", &one);
     let answer: Result<EntriesKnown, CallError> =
@@ -69,6 +70,7 @@ async fn a_ledger_that_is_not_its_authors_one_history_is_refused() {
             entries: Vec::new(),
             known: 0,
             head: end,
+            incarnation: 1,
         };
         let told: EntriesKnown = client
             .post_json(path::ENTRIES, &nothing, CALL)
@@ -120,6 +122,7 @@ async fn a_ledger_that_is_not_its_authors_one_history_is_refused() {
         entries: vec![honest, second],
         known: 0,
         head: end + 2,
+        incarnation: 1,
     };
     let taken: Result<EntriesKnown, CallError> = client.post_json(path::ENTRIES, &push, CALL).await;
     taken.expect("true entries are taken");

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use countersign_policy::MemberId;
 use countersign_policy::statement::{FreezeTarget, Verdict};
 use countersign_policy::testing::{AUTHOR, OFFICER, OTHER_OFFICERS};
-use countersign_policy::MemberId;
 
 use super::*;
 use crate::lifecycle::Waiting;
