@@ -147,6 +147,7 @@ impl Coordinator {
             pools: Default::default(),
             works: Default::default(),
             freezes: Default::default(),
+            pauses: Default::default(),
             api_keys,
             timing: config.timing,
             limits: config.limits,

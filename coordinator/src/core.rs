@@ -15,7 +15,7 @@ use crate::config::{LimitsConfig, TimingConfig};
 use crate::db::{AuditRecord, Datastore, Lease, StoredRequest};
 use crate::freezes::Freezes;
 use crate::nodes::{Health, NodeApi};
-use crate::orchestrate::PresignaturePools;
+use crate::orchestrate::{Pauses, PresignaturePools};
 
 /// Everything that outlives one request.
 pub(crate) struct Core {
@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     pub(crate) pools: PresignaturePools,
     pub(crate) freezes: Freezes,
+    /// Nodes that refused what they were given.
+    pub(crate) pauses: Pauses,
     pub(crate) works: Works,
     pub(crate) api_keys: BTreeMap<MemberId, Vec<IdentityPublicKey>>,
     pub(crate) timing: TimingConfig,

@@ -10,6 +10,7 @@ use countersign_policy::bundle::{ActiveBundle, BundleChain};
 
 use crate::core::Core;
 use crate::db::{DbError, Notice, NoticeKind};
+use crate::orchestrate;
 
 /// What is known, and from how many notices.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Freezes {
 /// for people is then decided again.
 pub(crate) async fn follow(core: &Core) -> Result<(), DbError> {
     // Counted before they are read: what comes between is seen the next time.
-    let count = core.store.count_notices().await?;
+    let count = core.store.count_freezes().await?;
     if count == core.freezes.seen() {
         return Ok(());
     }
@@ -58,6 +59,52 @@ pub(crate) async fn follow(core: &Core) -> Result<(), DbError> {
         core.store.wake_pending().await?;
     }
     Ok(())
+}
+
+/// Takes freezes that nodes hold and this coordinator has never heard of: given to them directly, or made by themselves. A
+/// node proves nothing with what it says; each statement does.
+pub(crate) async fn learn(core: &Core) -> Result<(), DbError> {
+    let bundle = core.bundle.current();
+    let known = core.freezes.current();
+    let nodes = orchestrate::nodes_of(&bundle);
+    for node in &nodes {
+        let (Some(status), _) = core.health.status(node) else {
+            continue;
+        };
+        if status.freeze_head == known.head() {
+            continue;
+        }
+        let Ok(theirs) = core.nodes.freezes(node).await else {
+            continue;
+        };
+        for envelope in theirs.in_force {
+            let digest = envelope.digest();
+            if known.contains(&digest) || known.has_ended(&digest) {
+                continue;
+            }
+            let Ok(freeze) = bundle.open_freeze(&envelope) else {
+                continue;
+            };
+            let (about, issuer) = (freeze.body().target.to_string(), freeze.issuer());
+            let kind = NoticeKind::Freeze;
+            let fresh = core
+                .store
+                .add_notice(kind, &about, issuer, &envelope, &nodes)
+                .await?;
+            if fresh {
+                let (subject, member) = (digest.to_hex(), issuer.as_str());
+                core.audit(
+                    "freeze",
+                    subject,
+                    member,
+                    "learnt",
+                    format!("{about}, from {node}"),
+                )
+                .await;
+            }
+        }
+    }
+    follow(core).await
 }
 
 /// Each was verified under the bundle that was active when it came. An officer who left since does not take the freeze

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use countersign_policy::approvals::ApprovalTally;
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{SignRequest, Verified};
-use countersign_policy::{Decision, Envelope, Facts, Hash, MemberId, Outcome, Standing, decide};
+use countersign_policy::{
+    Decision, Envelope, Explanation, Facts, Hash, MemberId, Outcome, Standing, decide, explain,
+};
 
 use crate::core::{Core, now};
 use crate::db::{DbError, StoredApproval};
@@ -64,6 +66,22 @@ pub(crate) async fn as_it_stands(
     }
     let stored = core.store.approvals(verified.digest()).await?;
     Ok(with(core, bundle, verified, facts, &stored))
+}
+
+/// Decides with these approvals, and tells how it came to that. For whoever may see rules and limits.
+pub(crate) fn explained(
+    core: &Core,
+    bundle: &ActiveBundle,
+    verified: &Verified<SignRequest>,
+    facts: &Facts,
+    stored: &[StoredApproval],
+) -> Explanation {
+    let freezes = core.freezes.current();
+    let at = now();
+    let envelopes: Vec<Envelope> = stored.iter().map(|a| a.envelope.clone()).collect();
+    let (tally, _) = ApprovalTally::count(bundle, verified, facts, &envelopes, &freezes, at);
+    let standing = Standing::new(tally, freezes, Vec::new());
+    explain(bundle, verified, facts, &standing, at)
 }
 
 /// Decides with these approvals.

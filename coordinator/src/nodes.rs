@@ -63,6 +63,8 @@ pub trait NodeApi: Send + Sync + 'static {
     fn sign(&self, node: &MemberId, call: wire::Sign) -> Answer<wire::Signed>;
     /// Asks a node never to sign a request.
     fn stop(&self, node: &MemberId, call: wire::Stop) -> Answer<wire::Stopped>;
+    /// Asks a participant never to send its share for a session, so that what it reserved can return.
+    fn abort(&self, node: &MemberId, call: wire::Abort) -> Answer<wire::SessionEnded>;
     /// Gives a node the next bundle.
     fn submit_bundle(&self, node: &MemberId, call: wire::SubmitBundle) -> Answer<wire::BundleAck>;
     /// Makes a node follow a bundle that enough nodes stand behind.

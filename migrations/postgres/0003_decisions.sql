@@ -28,13 +28,14 @@ CREATE INDEX notices_by_kind ON notices (kind, created_at);
 CREATE TRIGGER notices_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON notices
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Which nodes have them.
+-- Which nodes have them, and which have still to be given them.
 CREATE TABLE deliveries (
     digest       TEXT NOT NULL REFERENCES notices (digest),
     node         TEXT NOT NULL,
-    delivered_at BIGINT NOT NULL,
+    delivered_at BIGINT,            -- none until the node acknowledged it
     PRIMARY KEY (digest, node)
 );
+CREATE INDEX deliveries_due ON deliveries (node) WHERE delivered_at IS NULL;
 
 -- Proposed bundles whose quorum has not signed yet, and those whose has.
 CREATE TABLE proposals (

@@ -32,13 +32,14 @@ CREATE TRIGGER notices_no_update BEFORE UPDATE ON notices
 CREATE TRIGGER notices_no_delete BEFORE DELETE ON notices
     BEGIN SELECT RAISE(ABORT, 'notices is append-only'); END;
 
--- Which nodes have them.
+-- Which nodes have them, and which have still to be given them.
 CREATE TABLE deliveries (
     digest       TEXT NOT NULL REFERENCES notices (digest),
     node         TEXT NOT NULL,
-    delivered_at BIGINT NOT NULL,
+    delivered_at BIGINT,            -- none until the node acknowledged it
     PRIMARY KEY (digest, node)
 );
+CREATE INDEX deliveries_due ON deliveries (node) WHERE delivered_at IS NULL;
 
 -- Proposed bundles whose quorum has not signed yet, and those whose has.
 CREATE TABLE proposals (

@@ -45,6 +45,8 @@ pub enum Action {
     ReadAllRequests,
     /// Read the numbers of a limit that was hit: what is left, and when it resets.
     ReadLimitNumbers,
+    /// Read which rules were looked at for a request, and what would change the decision.
+    ExplainDecision,
     /// Read wallets, addresses, keys, ceremonies and nodes.
     ReadDeployment,
     /// Read policy bundles, proposals and their history.
@@ -55,7 +57,7 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 18] = [
+    pub const ALL: [Action; 19] = [
         Action::RequestSignature,
         Action::Simulate,
         Action::CancelRequest,
@@ -71,6 +73,7 @@ impl Action {
         Action::ReadOwnRequests,
         Action::ReadAllRequests,
         Action::ReadLimitNumbers,
+        Action::ExplainDecision,
         Action::ReadDeployment,
         Action::ReadPolicy,
         Action::ReadFreezes,
@@ -94,6 +97,7 @@ impl Action {
             Action::ReadOwnRequests => "read-own-requests",
             Action::ReadAllRequests => "read-all-requests",
             Action::ReadLimitNumbers => "read-limit-numbers",
+            Action::ExplainDecision => "explain-decision",
             Action::ReadDeployment => "read-deployment",
             Action::ReadPolicy => "read-policy",
             Action::ReadFreezes => "read-freezes",
@@ -118,6 +122,7 @@ impl Action {
             | Action::ReadOwnRequests
             | Action::ReadAllRequests
             | Action::ReadLimitNumbers
+            | Action::ExplainDecision
             | Action::ReadDeployment
             | Action::ReadPolicy
             | Action::ReadFreezes => false,
@@ -153,6 +158,10 @@ pub const fn role_may(role: Role, action: Action) -> bool {
         Action::ReadLimitNumbers => {
             matches!(role, R::SecurityOfficer | R::PolicyApprover | R::Auditor)
         }
+        Action::ExplainDecision => matches!(
+            role,
+            R::SecurityOfficer | R::PolicyAuthor | R::PolicyApprover | R::Auditor
+        ),
         // What governs a member is no secret from it: bundles are verified by everybody.
         Action::ReadDeployment | Action::ReadPolicy | Action::ReadFreezes => true,
     }

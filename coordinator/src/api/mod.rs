@@ -2,6 +2,7 @@
 
 mod access;
 mod approvals;
+mod bundles;
 mod deployment;
 mod exchange;
 mod model;
@@ -62,6 +63,7 @@ const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
         requests::list,
         requests::cancel,
         requests::simulate,
+        requests::explanation,
         approvals::approve,
         approvals::approvals,
         notices::freeze,
@@ -78,8 +80,8 @@ const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
         deployment::addresses,
         deployment::keys,
         deployment::key,
-        deployment::bundles,
-        deployment::submit_bundle,
+        bundles::bundles,
+        bundles::submit_bundle,
         deployment::start_ceremony,
         deployment::ceremony,
         deployment::nodes,
@@ -108,6 +110,10 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/sign-requests/{id}/approvals",
             post(approvals::approve).get(approvals::approvals),
         )
+        .route(
+            "/v1/sign-requests/{id}/explanation",
+            get(requests::explanation),
+        )
         .route(access::SIMULATE, post(requests::simulate))
         .route("/v1/freezes", post(notices::freeze).get(notices::freezes))
         .route("/v1/unfreezes", post(notices::unfreeze))
@@ -129,7 +135,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/v1/keys/{id}", get(deployment::key))
         .route(
             "/v1/bundles",
-            get(deployment::bundles).post(deployment::submit_bundle),
+            get(bundles::bundles).post(bundles::submit_bundle),
         )
         .route("/v1/ceremonies", post(deployment::start_ceremony))
         .route("/v1/ceremonies/{digest}", get(deployment::ceremony))

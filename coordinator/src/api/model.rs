@@ -6,8 +6,8 @@ use countersign_policy::approvals::MissingApprovals;
 use countersign_policy::bundle::{KeyRecord, Wallet};
 use countersign_policy::statement::TransactionHex;
 use countersign_policy::{
-    Address, Decision, DerivationPath, Envelope, ExternalId, Hash, Intent, KeyId, LimitId,
-    MemberId, Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
+    Address, Decision, DerivationPath, Envelope, Explanation, ExternalId, Hash, Intent, KeyId,
+    LimitId, MemberId, Network, PublicKey, Signature, SigningDigest, Timestamp, WalletId,
 };
 use countersign_signer::wire::{CeremonyStatus, NodeStatus};
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,11 @@ pub struct Simulation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub limits: Vec<LimitId>,
+    /// Every rule that was looked at, and what would change the decision; for a call with the token of a security officer,
+    /// policy author, policy approver or auditor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub explanation: Option<Explanation>,
 }
 
 /// A wallet with its own addresses.

@@ -119,7 +119,9 @@ pub(super) async fn take(
     envelope: &Envelope,
 ) -> Result<Response, ApiProblem> {
     let digest = envelope.digest();
-    let fresh = core.store.add_notice(kind, about, issuer, envelope).await?;
+    let nodes = orchestrate::nodes_of(&core.bundle.current());
+    let added = core.store.add_notice(kind, about, issuer, envelope, &nodes);
+    let fresh = added.await?;
     if fresh {
         let (subject, member) = (digest.to_hex(), issuer.as_str());
         core.audit(kind.as_str(), subject, member, "taken", about.to_owned())

@@ -12,6 +12,7 @@ use countersign_policy::bundle::Role;
 use countersign_policy::statement::{Cancel, CancelReason, SignRequest, Verified};
 use countersign_policy::{Envelope, Facts, Hash, Outcome, Protocol, Timestamp};
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -219,15 +220,32 @@ fn facts_of(judged: &Judged) -> RequestFacts {
     responses((status = 200, body = Simulation), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
 pub(super) async fn simulate(
     State(core): State<Arc<Core>>,
+    headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiProblem> {
     let envelope: Envelope = body(bytes)?;
     let judged = judge(&core, &envelope).await?;
     let facts = facts_of(&judged);
     let limits = orchestrate::limits_of(&judged.bundle, &judged.verified, &judged.facts);
+    let reader = match headers.contains_key(AUTHORIZATION) {
+        true => Some(Reader::of(&headers, &core)?),
+        false => None,
+    };
+    let sight = reader.as_ref().map_or(Sight::NamesOnly, Reader::sight);
+    let explains = reader.is_some_and(|reader| reader.may(Action::ExplainDecision));
+    let explanation = explains.then(|| {
+        let Judged {
+            bundle,
+            verified,
+            facts,
+            ..
+        } = &judged;
+        opinions::explained(&core, bundle, verified, facts, &[])
+    });
     let simulation = Simulation {
+        explanation,
         limits: limits.into_iter().collect(),
-        decision: Sight::NamesOnly.decision(&facts.decision).0,
+        decision: sight.decision(&facts.decision).0,
         intent: facts.intent,
         from: facts.from,
         digest: facts.digest,
@@ -262,6 +280,26 @@ pub(super) async fn read(
         &attempts,
     );
     Ok(applied(axum::Json(view).into_response(), wait))
+}
+
+/// How the decision about a request comes about as it stands now: every rule that was looked at, and what would change it.
+#[utoipa::path(get, path = "/v1/sign-requests/{id}/explanation", tag = "sign requests",
+    params(("id" = String, Path, description = "64 hexadecimal digits")),
+    responses((status = 200, description = "decision, facts, rules and what would change it", body = Object), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn explanation(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiProblem> {
+    reader.require(Action::ExplainDecision)?;
+    let request = find(&core, &id_of(id)?).await?;
+    let reopened = orchestrate::reopen(&core, &request);
+    let (verified, facts) =
+        reopened.map_err(|why| ApiProblemCode::Transaction.problem(why.detail))?;
+    let stored = core.store.approvals(request.id).await?;
+    let bundle = core.bundle.current();
+    let explanation = opinions::explained(&core, &bundle, &verified, &facts, &stored);
+    Ok(axum::Json(explanation).into_response())
 }
 
 /// What a list can be narrowed to.

@@ -71,18 +71,21 @@ impl Datastore {
                 if inserted == 0 {
                     return Ok(Some((request, false)));
                 }
-                let said = if new.approves { "approved" } else { "rejected" };
-                let detail = format!("{said} by {}: statement {}", new.member, new.digest);
-                insert_event(tx, &new.request, now, request.state.name().as_str(), &detail).await?;
-                if !matches!(request.state, State::PendingApproval(_)) {
-                    return Ok(Some((request, true)));
-                }
+                // The row first: of two approvals at once one waits, and begins again with what the other wrote.
+                let waits = matches!(request.state, State::PendingApproval(_));
                 tx.execute(
-                    "UPDATE requests SET revision = revision + 1, \
+                    "UPDATE requests SET revision = revision + $2, \
                        lease_until = CASE WHEN claimed_by IS NULL THEN 0 ELSE lease_until END WHERE id = $1",
-                    &[Value::Text(&new.request.to_hex())],
+                    &[
+                        Value::Text(&new.request.to_hex()),
+                        Value::Int(i64::from(waits)),
+                    ],
                 )
                 .await?;
+                let said = if new.approves { "approved" } else { "rejected" };
+                let detail = format!("{said} by {}: statement {}", new.member, new.digest);
+                let state = request.state.name().as_str();
+                insert_event(tx, &new.request, now, state, &detail).await?;
                 let request = load(tx, new.request).await?;
                 Ok(request.map(|request| (request, true)))
             })

@@ -52,18 +52,19 @@ pub struct Notice {
 }
 
 impl Datastore {
-    /// Keeps a verified notice. False when it is known.
+    /// Keeps a verified notice that `nodes` have to be given. False when it is known.
     pub(crate) async fn add_notice(
         &self,
         kind: NoticeKind,
         subject: &str,
         member: &MemberId,
         envelope: &Envelope,
+        nodes: &[MemberId],
     ) -> Result<bool, DbError> {
         self.run_tx(
             "add_notice",
-            &(kind, subject, member, envelope),
-            |tx, &(kind, subject, member, envelope)| {
+            &(kind, subject, member, envelope, nodes),
+            |tx, &(kind, subject, member, envelope, nodes)| {
                 Box::pin(async move {
                     let now = tx.now().await?;
                     let inserted = tx
@@ -80,6 +81,16 @@ impl Datastore {
                             ],
                         )
                         .await?;
+                    for node in nodes.iter().filter(|_| inserted > 0) {
+                        tx.execute(
+                            "INSERT INTO deliveries (digest, node) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                            &[
+                                Value::Text(&envelope.digest().to_hex()),
+                                Value::Text(node.as_str()),
+                            ],
+                        )
+                        .await?;
+                    }
                     Ok(inserted > 0)
                 })
             },
@@ -100,13 +111,13 @@ impl Datastore {
         .await
     }
 
-    /// How many notices there are: a coordinator that knows fewer reads them again.
-    pub(crate) async fn count_notices(&self) -> Result<i64, DbError> {
-        self.run_read("count_notices", &(), |tx, &()| {
+    /// How many freezes and unfreezes there are: a coordinator that knows fewer reads them again.
+    pub(crate) async fn count_freezes(&self) -> Result<i64, DbError> {
+        self.run_read("count_freezes", &(), |tx, &()| {
             Box::pin(async move {
-                let row = tx
-                    .query_one("SELECT COUNT(*) AS count FROM notices", &[])
-                    .await?;
+                let sql =
+                    "SELECT COUNT(*) AS count FROM notices WHERE kind IN ('freeze', 'unfreeze')";
+                let row = tx.query_one(sql, &[]).await?;
                 row.ok_or_else(|| DbError::corrupt("no count"))?
                     .int("count")
             })
@@ -122,10 +133,10 @@ impl Datastore {
     ) -> Result<Vec<Notice>, DbError> {
         self.run_read("undelivered", &(node, limit), |tx, &(node, limit)| {
             Box::pin(async move {
-                let sql = "SELECT digest, kind, subject, member, envelope, created_at FROM notices \
-                           WHERE NOT EXISTS (SELECT 1 FROM deliveries \
-                             WHERE deliveries.digest = notices.digest AND deliveries.node = $1) \
-                           ORDER BY created_at, digest LIMIT $2";
+                let sql = "SELECT notices.digest, kind, subject, member, envelope, created_at \
+                           FROM deliveries JOIN notices ON notices.digest = deliveries.digest \
+                           WHERE deliveries.node = $1 AND deliveries.delivered_at IS NULL \
+                           ORDER BY created_at, notices.digest LIMIT $2";
                 let rows = tx
                     .query(sql, &[Value::Text(node.as_str()), Value::Int(limit)])
                     .await?;
@@ -150,7 +161,8 @@ impl Datastore {
                 for node in nodes {
                     tx.execute(
                         "INSERT INTO deliveries (digest, node, delivered_at) VALUES ($1, $2, $3) \
-                         ON CONFLICT DO NOTHING",
+                         ON CONFLICT (digest, node) DO UPDATE SET delivered_at = excluded.delivered_at \
+                         WHERE deliveries.delivered_at IS NULL",
                         &[
                             Value::Text(&digest.to_hex()),
                             Value::Text(node.as_str()),
@@ -169,7 +181,8 @@ impl Datastore {
     pub async fn deliveries(&self, digest: Hash) -> Result<BTreeSet<MemberId>, DbError> {
         self.run_read("deliveries", &(digest,), |tx, &(digest,)| {
             Box::pin(async move {
-                let sql = "SELECT node FROM deliveries WHERE digest = $1";
+                let sql =
+                    "SELECT node FROM deliveries WHERE digest = $1 AND delivered_at IS NOT NULL";
                 let rows = tx.query(sql, &[Value::Text(&digest.to_hex())]).await?;
                 rows.iter().map(|row| row.parse("node")).collect()
             })

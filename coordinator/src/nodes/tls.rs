@@ -103,6 +103,10 @@ impl NodeApi for TlsNodes {
         self.post(node, path::STOP, call, self.call)
     }
 
+    fn abort(&self, node: &MemberId, call: wire::Abort) -> Answer<wire::SessionEnded> {
+        self.post(node, path::ABORT, call, self.call)
+    }
+
     fn submit_bundle(&self, node: &MemberId, call: wire::SubmitBundle) -> Answer<wire::BundleAck> {
         self.post(node, path::BUNDLES, call, self.call)
     }

@@ -255,7 +255,8 @@ async fn make_follow(
     }
 }
 
-fn nodes_of(bundle: &ActiveBundle) -> Vec<MemberId> {
+/// The nodes of a bundle.
+pub(crate) fn nodes_of(bundle: &ActiveBundle) -> Vec<MemberId> {
     let members = bundle.content().members.iter();
     members
         .filter(|m| m.roles.contains(&Role::Node))

@@ -4,6 +4,7 @@
 //! do, so that another process can go on from the database alone. Safety does not rest on any of it: signers check
 //! everything themselves and sign a request at most once.
 
+mod abort;
 mod attempt;
 mod bundles;
 mod choose;
@@ -14,9 +15,9 @@ mod task;
 mod upkeep;
 
 pub(crate) use attempt::Session;
-pub(crate) use bundles::{BundleError, NodeAnswer, restore, submit_bundle, succession};
+pub(crate) use bundles::{BundleError, NodeAnswer, nodes_of, restore, submit_bundle, succession};
 pub(crate) use choose::{PresignaturePools, limits_of};
-pub(crate) use notices::{Delivery, spread};
+pub(crate) use notices::{Delivery, Pauses, spread};
 pub(crate) use proposals::{merged, propose, sign as sign_proposal};
 pub(crate) use stop::stop_statement;
 pub(crate) use upkeep::upkeep;

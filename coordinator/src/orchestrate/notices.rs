@@ -1,13 +1,15 @@
 //! Gives every node the statements that it has to know: freezes and unfreezes, observations, vetoes. Once at once, and then
 //! again and again until each node has said that it holds them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use countersign_policy::bundle::Role;
 use countersign_policy::{Hash, MemberId};
 use countersign_signer::wire::{GiveStatement, StatementTaken};
 use tokio::task::JoinSet;
 
+use super::bundles::nodes_of;
 use crate::core::Core;
 use crate::db::{DbError, Notice, NoticeKind};
 use crate::nodes::{Given, NodeError};
@@ -22,10 +24,44 @@ pub(crate) struct Delivery {
     pub(crate) errors: BTreeMap<MemberId, String>,
 }
 
+/// Which nodes refused what lately: they are asked again less and less often, up to once in [`LONGEST`].
+#[derive(Debug, Default)]
+pub(crate) struct Pauses(Mutex<HashMap<(Hash, MemberId), (u32, Instant)>>);
+
+/// The longest time between two tries.
+const LONGEST: Duration = Duration::from_secs(300);
+/// Refusals that are remembered; beyond it all are forgotten, and tried again.
+const MAX_PAUSES: usize = 10_000;
+
+impl Pauses {
+    fn is_on(&self, digest: Hash, node: &MemberId) -> bool {
+        self.lock()
+            .get(&(digest, node.clone()))
+            .is_some_and(|(_, until)| Instant::now() < *until)
+    }
+
+    fn refused(&self, digest: Hash, node: &MemberId) {
+        let mut pauses = self.lock();
+        if pauses.len() >= MAX_PAUSES {
+            pauses.clear();
+        }
+        let now = Instant::now();
+        let pause = pauses.entry((digest, node.clone())).or_insert((0, now));
+        pause.0 = pause.0.saturating_add(1);
+        let wait = Duration::from_secs(1_u64 << pause.0.min(9)).min(LONGEST);
+        pause.1 = now.checked_add(wait).unwrap_or(now);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Hash, MemberId), (u32, Instant)>> {
+        // At worst something is tried once more.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Gives a notice to every node now, and remembers who took it.
 pub(crate) async fn spread(core: &Core, notice: &Notice) -> Result<Delivery, DbError> {
     let mut calls = JoinSet::new();
-    for node in nodes(core) {
+    for node in nodes_of(&core.bundle.current()) {
         let answer = give(core, &node, notice);
         calls.spawn(async move { (node, answer.await) });
     }
@@ -49,17 +85,21 @@ pub(crate) async fn spread(core: &Core, notice: &Notice) -> Result<Delivery, DbE
 
 /// Gives every node that answers what it has not acknowledged yet.
 pub(super) async fn deliver(core: &Core) -> Result<(), DbError> {
-    for node in nodes(core) {
+    for node in nodes_of(&core.bundle.current()) {
         if core.health.is_down(&node) {
             continue;
         }
         for notice in core.store.undelivered(&node, BATCH).await? {
+            if core.pauses.is_on(notice.digest, &node) {
+                continue;
+            }
             match give(core, &node, &notice).await {
                 Ok(()) => {
                     let held_by = BTreeSet::from([node.clone()]);
                     core.store.delivered(notice.digest, &held_by).await?;
                 }
                 Err(error) => {
+                    core.pauses.refused(notice.digest, &node);
                     tracing::warn!(%node, digest = %notice.digest, kind = notice.kind.as_str(), %error,
                         "a node does not take a statement");
                     // A node that does not answer is left alone; one that refuses this may take the next.
@@ -71,15 +111,6 @@ pub(super) async fn deliver(core: &Core) -> Result<(), DbError> {
         }
     }
     Ok(())
-}
-
-fn nodes(core: &Core) -> Vec<MemberId> {
-    let bundle = core.bundle.current();
-    let members = bundle.content().members.iter();
-    members
-        .filter(|m| m.roles.contains(&Role::Node))
-        .map(|m| m.id.clone())
-        .collect()
 }
 
 fn give(

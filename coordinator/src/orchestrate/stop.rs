@@ -14,7 +14,7 @@ use countersign_signer::wire::Stop;
 use tokio::task::JoinSet;
 
 use super::attempt::{self, AttemptEnd, Session};
-use super::{authorize, changed_elsewhere, choose};
+use super::{abort, authorize, changed_elsewhere, choose};
 use crate::core::{Core, Work, now};
 use crate::db::{Change, DbError, StoredAck, StoredRequest};
 use crate::judge;
@@ -99,6 +99,11 @@ pub(super) async fn run(
             .collect();
         let standing = StopStanding::judge(&outcomes, key.stop_quorum());
         if standing == StopStanding::Settled {
+            for stored in core.store.attempts(request.id).await? {
+                if let Some(session) = Session::restore(&bundle, &stored.authorization) {
+                    abort::in_background(core, &session, &request.envelope);
+                }
+            }
             let change = Change::default();
             let next = goal.reached(known(&why, &outcomes, &BTreeMap::new()));
             request = core

@@ -9,7 +9,7 @@ use countersign_policy::{Envelope, Facts, MemberId, Outcome, Timestamp};
 
 use super::attempt::{self, AttemptEnd, Broken, Session};
 use super::choose::{self, Choice, NoChoice, Wanted};
-use super::{authorize, changed_elsewhere, reload, stop};
+use super::{abort, authorize, changed_elsewhere, reload, stop};
 use crate::core::{Core, Work, now};
 use crate::db::{Change, DbError, Event, RequestFacts, StoredRequest};
 use crate::judge::{self, Opinion};
@@ -109,7 +109,11 @@ impl Task {
             }
         };
         core.health.ended(&session.terms.participants);
-        match end? {
+        let end = end?;
+        if !matches!(end, AttemptEnd::Signed(_)) {
+            abort::in_background(core, &session, &self.request.envelope);
+        }
+        match end {
             AttemptEnd::Signed(data) => {
                 self.finish(core, work, State::Signed(*data), "signed")
                     .await

@@ -90,6 +90,12 @@ async fn watch_nodes(core: Arc<Core>) {
                 "bundles cannot be followed"
             );
         }
+        if let Err(error) = freezes::learn(&core).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "freezes cannot be learnt from nodes"
+            );
+        }
         if let Err(error) = notices::deliver(&core).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

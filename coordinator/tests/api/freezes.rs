@@ -157,6 +157,8 @@ both!(
         let freeze = world.deployment.freeze(OFFICER, target);
         world.nodes.freeze("node-1", &freeze);
         world.nodes.fault("node-2", Some(Fault::Down));
+        // Neither does the coordinator hear of it, nor node-3 through the coordinator.
+        world.nodes.keep_silent(true);
         let running = world.start().await;
         let c = client(&world, &running);
         let request = world.deployment.usdt_request("payment-1", 1_000_000);
@@ -179,6 +181,27 @@ both!(
         }
         let view = c.read(request.digest(), 20).await;
         assert_eq!(view.state, StateName::Signed, "{view:?}");
+        running.shutdown().await;
+    }
+);
+
+both!(
+    a_freeze_given_to_a_node_is_learnt_and_reaches_all,
+    async |database: &TestDatabase| {
+        let world = World::new(database);
+        let freeze = world.deployment.freeze(OFFICER, wallet());
+        world.nodes.freeze("node-1", &freeze);
+        let running = world.start().await;
+        let c = client(&world, &running);
+        eventually("node-3 is given the freeze", || {
+            world.nodes.was_given("node-3", freeze.digest())
+        })
+        .await;
+        let list: FreezeList = c.get_as(AUDITOR, "/v1/freezes", 0).await.json();
+        assert_eq!(list.in_force.len(), 1);
+        let request = world.deployment.usdt_request("payment-1", 1_000_000);
+        let view: RequestView = c.post(&request, "k1", 10).await.json();
+        assert_eq!(view.state, StateName::Blocked);
         running.shutdown().await;
     }
 );

@@ -42,6 +42,28 @@ both!(
 );
 
 both!(
+    what_was_reserved_for_nothing_is_aborted_on_the_participants,
+    async |database: &TestDatabase| {
+        let world = limited(database);
+        // The witness or a participant says no, the others have reserved.
+        world.nodes.fault("node-1", Some(Fault::OverLimit));
+        let running = world.start().await;
+        let c = client(&world, &running);
+        let request = world.deployment.usdt_request("payment-1", 1_000_000);
+        let view: RequestView = c.post(&request, "k1", 10).await.json();
+        assert_eq!(view.state, StateName::Blocked, "{view:?}");
+        for _ in 0..100 {
+            if world.nodes.aborts() == 2 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(world.nodes.aborts(), 2, "both participants");
+        running.shutdown().await;
+    }
+);
+
+both!(
     without_enough_witnesses_nothing_is_sent,
     async |database: &TestDatabase| {
         let world = limited(database);

@@ -26,9 +26,9 @@ use countersign_signer::files::{write_identity_key, write_secret_file};
 use countersign_signer::gate::admit;
 use countersign_signer::net::{CertificateAuthority, CertificateRequest};
 use countersign_signer::wire::{
-    ActivateBundle, BundleAck, Bundles, CeremonyStatus, CeremonyStep, Freezes, GiveStatement,
-    NodeStatus, Pools, Prepare, Prepared, ProblemCode, Sign, Signed, StartCeremony, StatementTaken,
-    Stop, Stopped, SubmitBundle,
+    Abort, ActivateBundle, BundleAck, Bundles, CeremonyStatus, CeremonyStep, Freezes,
+    GiveStatement, NodeStatus, Pools, Prepare, Prepared, ProblemCode, SessionEnded, SessionOutcome,
+    Sign, Signed, StartCeremony, StatementTaken, Stop, Stopped, SubmitBundle,
 };
 
 use database::TestDatabase;
@@ -66,6 +66,7 @@ struct Node {
     fault: Option<Fault>,
     sessions: HashMap<Hash, (SessionTerms, SignRequest, bool)>,
     stopped: BTreeSet<Hash>,
+    aborted: BTreeSet<Hash>,
     prepares: usize,
 }
 
@@ -74,6 +75,7 @@ pub struct Nodes {
     deployment: TestDeployment,
     following: Mutex<BTreeMap<MemberId, Following>>,
     said: Said,
+    silent: Mutex<bool>,
     nodes: Mutex<BTreeMap<MemberId, Node>>,
     pub signatures: Mutex<Vec<(Hash, Hash)>>,
 }
@@ -115,6 +117,17 @@ impl Nodes {
             .values()
             .map(|n| n.prepares)
             .sum()
+    }
+
+    /// Whether nodes tell nobody which freezes they hold.
+    pub fn keep_silent(&self, silent: bool) {
+        *self.silent.lock().unwrap() = silent;
+    }
+
+    /// How many sessions were aborted, over all nodes.
+    pub fn aborts(&self) -> usize {
+        let nodes = self.nodes.lock().unwrap();
+        nodes.values().map(|n| n.aborted.len()).sum()
     }
 
     /// Whether a node was given a statement.
@@ -383,6 +396,28 @@ impl NodeApi for ScriptedNodes {
         now_or(Ok(self.0.stop(node, &call)))
     }
 
+    fn abort(&self, node: &MemberId, call: Abort) -> Answer<SessionEnded> {
+        if let Err(down) = self.0.down(node) {
+            return now_or(down);
+        }
+        let session = SessionTerms::session_id(call.authorization.digest());
+        let mut nodes = self.0.nodes.lock().unwrap();
+        let state = nodes.entry(node.clone()).or_default();
+        let released = state.sessions.get(&session).is_some_and(|s| s.2);
+        let outcome = if released {
+            SessionOutcome::Released
+        } else {
+            state.sessions.remove(&session);
+            state.aborted.insert(session);
+            SessionOutcome::Aborted
+        };
+        now_or(Ok(SessionEnded {
+            node: node.clone(),
+            session,
+            outcome,
+        }))
+    }
+
     fn submit_bundle(&self, node: &MemberId, call: SubmitBundle) -> Answer<BundleAck> {
         if let Err(down) = self.0.down(node) {
             return now_or(down);
@@ -420,9 +455,13 @@ impl NodeApi for ScriptedNodes {
         if let Err(down) = self.0.down(node) {
             return now_or(down);
         }
+        if *self.0.silent.lock().unwrap() {
+            return now_or(Err(NodeError::Timeout));
+        }
+        let following = self.0.following.lock().unwrap();
         now_or(Ok(Freezes {
-            head: self.0.following.lock().unwrap()[node].freezes.head(),
-            in_force: Vec::new(),
+            head: following[node].freezes.head(),
+            in_force: following[node].in_force(),
         }))
     }
 
@@ -569,6 +608,7 @@ impl World {
             deployment: nodes_deployment,
             following: Mutex::new(following),
             said: Said::default(),
+            silent: Mutex::default(),
             nodes: Mutex::default(),
             signatures: Mutex::default(),
         });

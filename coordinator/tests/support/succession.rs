@@ -20,6 +20,7 @@ pub struct Following {
     acks: BTreeMap<Hash, Envelope>,
     /// Digests of freezes, unfreezes, vetoes and observations that it was given.
     pub given: BTreeSet<Hash>,
+    frozen: Vec<Envelope>,
 }
 
 /// What all nodes said about successors: it spreads between them at once.
@@ -37,8 +38,18 @@ impl Following {
             freezes: FreezeSet::default(),
             acks: BTreeMap::new(),
             given: BTreeSet::new(),
+            frozen: Vec::new(),
             chain,
         }
+    }
+
+    /// The freezes in force, as they were given.
+    pub fn in_force(&self) -> Vec<Envelope> {
+        let in_force = self.frozen.iter();
+        in_force
+            .filter(|f| self.freezes.contains(&f.digest()))
+            .cloned()
+            .collect()
     }
 
     fn hear(&mut self, said: &Said, at: Timestamp) {
@@ -148,6 +159,7 @@ impl Following {
                 let freeze = bundle.open_freeze(statement);
                 self.freezes
                     .insert(&freeze.map_err(|e| statement_problem(e.to_string()))?);
+                self.frozen.push(statement.clone());
             }
             Given::Unfreeze => {
                 let unfreeze = bundle.open_unfreeze(statement);

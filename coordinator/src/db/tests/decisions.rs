@@ -96,7 +96,13 @@ both!(
             "DELETE FROM proposals",
         ] {
             f.store
-                .add_notice(NoticeKind::Freeze, "x", &member(OFFICER), &request.envelope)
+                .add_notice(
+                    NoticeKind::Freeze,
+                    "x",
+                    &member(OFFICER),
+                    &request.envelope,
+                    &[],
+                )
                 .await
                 .unwrap();
             f.store.add_proposal(&proposal(&f)).await.unwrap();
@@ -143,15 +149,16 @@ both!(
         let two = freeze(FreezeTarget::Member {
             member: member(PAYMENTS),
         });
+        let (a, b): (MemberId, MemberId) = (member("node-1"), member("node-2"));
+        let nodes = [a.clone(), b.clone()];
         for envelope in [&one, &two, &one] {
             f.store
-                .add_notice(NoticeKind::Freeze, "x", &member(OFFICER), envelope)
+                .add_notice(NoticeKind::Freeze, "x", &member(OFFICER), envelope, &nodes)
                 .await
                 .unwrap();
         }
-        assert_eq!(f.store.count_notices().await.unwrap(), 2);
+        assert_eq!(f.store.count_freezes().await.unwrap(), 2);
         assert!(f.store.notices(NoticeKind::Veto).await.unwrap().is_empty());
-        let (a, b): (MemberId, MemberId) = (member("node-1"), member("node-2"));
         let given = BTreeSet::from([a.clone()]);
         for _ in 0..2 {
             f.store.delivered(one.digest(), &given).await.unwrap();
