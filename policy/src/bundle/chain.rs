@@ -178,43 +178,14 @@ impl BundleChain {
         now: Timestamp,
     ) -> Result<&ActiveBundle, ChainError> {
         let next = self.verify_successor(envelope, now)?;
-        self.owners.extend(statement_keys(&next.bundle));
-        self.links.push(next);
+        self.push(next);
         Ok(self.active())
     }
 
-    /// Follows a successor that enough nodes stand behind. On an error nothing changes.
-    ///
-    /// # Errors
-    /// [`ChainError::Fork`] when the successor follows another bundle than the newest one: the proof is of the past.
-    pub fn activate(&mut self, proof: Activatable) -> Result<&ActiveBundle, ChainError> {
-        let next = proof.into_successor();
-        let active = self.active();
-        if next.bundle.predecessor != Some(active.digest) {
-            return Err(ChainError::Fork {
-                version: next.bundle.version,
-                found: next.bundle.predecessor.unwrap_or(Hash::ZERO),
-                active: active.digest,
-            });
-        }
+    /// Appends what was verified as a successor of the newest bundle.
+    pub(super) fn push(&mut self, next: ActiveBundle) {
         self.owners.extend(statement_keys(&next.bundle));
         self.links.push(next);
-        Ok(self.active())
-    }
-
-    /// Follows a successor on the evidence that others kept: for a reader that acknowledges nothing itself. A node gives
-    /// the evidence to its [`Succession`] instead, which knows what the node has given up.
-    ///
-    /// # Errors
-    /// [`EvidenceError`]: the first check that failed. Nothing changes then.
-    pub fn append_with_evidence(
-        &mut self,
-        evidence: &ActivationEvidence,
-        now: Timestamp,
-    ) -> Result<&ActiveBundle, EvidenceError> {
-        let mut succession = Succession::new(self.active(), None);
-        let proof = succession.take_evidence(self, evidence, now)?;
-        Ok(self.activate(proof)?)
     }
 
     /// Verifies a successor of the newest bundle without appending it.
@@ -520,6 +491,14 @@ impl ActiveBundle {
     pub fn destination(&self, network: &Network, address: &Address) -> Option<&AddressBookEntry> {
         let place = self.places.destination(network, address)?;
         self.bundle.address_book.get(place)
+    }
+
+    /// The same bundle with an address book that nobody signed and that no statement could carry: for measurements.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn with_address_book(mut self, entries: Vec<AddressBookEntry>) -> Self {
+        self.bundle.address_book = entries;
+        self.places = Arc::new(Places::of(&self.bundle));
+        self
     }
 
     /// The same bundle with other rules, which nobody checked.

@@ -5,6 +5,7 @@
 //! checked, and the only form that anything is decided under.
 
 mod chain;
+mod diff;
 mod model;
 mod openers;
 mod places;
@@ -14,6 +15,7 @@ pub(crate) mod tests;
 mod validate;
 
 pub use chain::{ActiveBundle, BundleChain, ChainError, MAX_BUNDLE_LIFE_SECONDS};
+pub use diff::{BundleChange, Direction, changes};
 pub use model::{
     AddressBookEntry, AssetRecord, CedarFile, Credential, CredentialAlgorithm, Destinations,
     Domains, Environment, FeeCap, Group, KeyRecord, KeyState, Member, MemberKey,

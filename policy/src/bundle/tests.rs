@@ -3,5 +3,8 @@
 mod agreement;
 mod chain;
 mod content;
+mod diff;
+mod guards;
 mod succession;
 mod openers;
+mod succession_refusals;

@@ -16,7 +16,7 @@ use super::schema::{TIERS, Types, schema, tier_name};
 use super::source::{Source, split};
 use super::{Rule, RuleEffect, RuleSet, Slices, Who};
 use crate::approvals::Needs;
-use crate::bundle::{CedarFile, PolicyBundle, WalletTier, needs_problems};
+use crate::bundle::{CedarFile, PolicyBundle, Wallet, WalletTier, needs_problems};
 use crate::id::{GroupId, MemberId, RuleId, WalletId};
 use crate::plain::{hides, plain_text};
 
@@ -93,6 +93,7 @@ impl RuleSet {
         let rules: Vec<Rule> = parsed.into_iter().map(|(_, rule)| rule).collect();
         Ok(Self {
             slices: Slices::of(&rules),
+            depth: rules.iter().map(|rule| rule.depth).max().unwrap_or(0),
             rules,
             entities,
             schema,
@@ -114,9 +115,8 @@ impl RuleSet {
             let mut walk = Walk::through(&tree, &names);
             let (principal, resource) = scope(&tree, &mut walk);
             let marks = Marks::read(&source, &policy, &mut Vec::new());
-            set.rules.push(
-                Rule::new(&source, policy, marks, walk.mentions, principal, resource).unwrap(),
-            );
+            set.rules
+                .push(Rule::new(&source, policy, marks, &walk, principal, resource).unwrap());
         }
         set.slices = Slices::of(&set.rules);
         set
@@ -196,7 +196,7 @@ fn parse(source: &Source<'_>, names: &Names<'_>) -> Result<Rule, Vec<RuleProblem
             )
         }));
     }
-    match Rule::new(source, policy, marks, walk.mentions, principal, resource) {
+    match Rule::new(source, policy, marks, &walk, principal, resource) {
         Some(rule) if problems.is_empty() => Ok(rule),
         _ => Err(problems),
     }
@@ -208,7 +208,7 @@ impl Rule {
         source: &Source<'_>,
         policy: Policy,
         marks: Marks,
-        mentions: BTreeSet<String>,
+        walk: &Walk<'_>,
         principal: Who,
         resource: Resource,
     ) -> Option<Self> {
@@ -223,7 +223,8 @@ impl Rule {
             needs: marks.needs,
             file: source.file.to_owned(),
             line: source.first_line(),
-            mentions,
+            mentions: walk.mentions.clone(),
+            depth: walk.depth,
             principal,
             resource,
             alone: PolicySet::from_policies([policy.clone()]).ok()?,
@@ -346,6 +347,15 @@ pub(super) enum Resource {
 }
 
 impl Resource {
+    /// Whether the scope lets a wallet in.
+    pub(super) fn reaches(&self, wallet: &Wallet) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tier(tier) => tier == tier_name(wallet.tier),
+            Self::Wallet(id) => *id == wallet.id,
+        }
+    }
+
     /// The coldest tier that the scope lets in.
     fn tier(&self, names: &Names<'_>) -> Option<WalletTier> {
         let wallets = names.bundle.wallets.iter();

@@ -34,6 +34,11 @@ pub struct Answer<'a> {
     pub silent: Vec<&'a Rule>,
 }
 
+/// More stack than one level of a condition takes, in bytes, also without optimisation.
+const LEVEL: usize = 48 * 1024;
+/// What Cedar wants to see left, and more, in bytes.
+const RESERVE: usize = 256 * 1024;
+
 impl RuleSet {
     /// Asks every rule that can be about the request.
     pub fn ask<'a>(&'a self, bundle: &ActiveBundle, question: Question<'_>) -> Answer<'a> {
@@ -41,6 +46,13 @@ impl RuleSet {
         if rules.is_empty() {
             return Answer::default();
         }
+        // Cedar gives up on a rule when the stack runs short. Nothing that was accepted may fail for that: where the thread
+        // has too little left, the evaluation gets a stack of its own.
+        let needed = self.depth.saturating_mul(LEVEL).saturating_add(RESERVE);
+        stacker::maybe_grow(needed, needed, || self.evaluate(rules, question))
+    }
+
+    fn evaluate<'a>(&'a self, rules: Vec<&'a Rule>, question: Question<'_>) -> Answer<'a> {
         let request = match self.request(question) {
             Ok(request) => request,
             Err(what) => {

@@ -20,6 +20,8 @@ pub(super) struct Walk<'a> {
     names: &'a Names<'a>,
     /// The attributes of the context that the rule mentions.
     pub(super) mentions: BTreeSet<String>,
+    /// How many levels deep the conditions are.
+    pub(super) depth: usize,
     /// What is wrong, and what to do about it; each once.
     pub(super) problems: BTreeSet<(String, String)>,
 }
@@ -30,6 +32,7 @@ impl<'a> Walk<'a> {
         let mut walk = Self {
             names,
             mentions: BTreeSet::new(),
+            depth: 0,
             problems: BTreeSet::new(),
         };
         let Policy::Static(policy) = policy else {
@@ -53,6 +56,7 @@ impl<'a> Walk<'a> {
             let what = format!("the condition is nested more than {MAX_DEPTH} levels deep");
             return self.refuse(what, "split the rule, or write long alternatives as a set");
         };
+        self.depth = self.depth.max(MAX_DEPTH.saturating_sub(depth));
         match expr {
             Expr::Literal(literal) => self.literal(literal),
             Expr::Var(_) => {}

@@ -48,6 +48,7 @@ pub(crate) use facts::is_lost;
 pub use problem::RuleProblem;
 
 use crate::approvals::Needs;
+use crate::bundle::Wallet;
 use crate::id::{GroupId, RuleId};
 use compile::Resource;
 use schema::Types;
@@ -63,6 +64,8 @@ pub struct RuleSet {
     types: Types,
     /// The groups of which approvals are counted.
     groups: Vec<GroupId>,
+    /// The most levels that a condition has.
+    depth: usize,
 }
 
 /// What a rule does when it applies.
@@ -84,6 +87,7 @@ pub struct Rule {
     file: String,
     line: usize,
     mentions: BTreeSet<String>,
+    depth: usize,
     principal: Who,
     resource: Resource,
     policy: Policy,
@@ -122,6 +126,11 @@ impl Rule {
     /// Its `@needs`.
     pub fn needs(&self) -> Option<&Needs> {
         self.needs.as_ref()
+    }
+
+    /// Whether its scope lets a wallet in; its conditions may still keep it out.
+    pub fn reaches(&self, wallet: &Wallet) -> bool {
+        self.resource.reaches(wallet)
     }
 
     /// The file it stands in, and the line.

@@ -37,7 +37,7 @@ pub use officers::{LEDGERS, SECURITY, TREASURY, USDT, USDT_LIMIT, usdt};
 pub use samples::{Sample, open_as, samples};
 pub use single_key::SingleKey;
 
-use crate::bundle::{ActiveBundle, BundleChain, KeyRecord, PolicyBundle, Wallet};
+use crate::bundle::{ActiveBundle, AddressBookEntry, BundleChain, KeyRecord, PolicyBundle, Wallet};
 use crate::statement::{
     Authorization, Body, Cancel, CancelReason, KeyCeremony, SignRequest, StatedIntent, Statement,
     TransactionHex,
@@ -381,6 +381,11 @@ impl TestDeployment {
             .find(|w| w.id.as_str() == id)
             .expect("a wallet of the test deployment")
     }
+}
+
+/// `bundle` with another address book, however large: nobody signed it, and no statement could carry it. For measurements.
+pub fn with_address_book(bundle: ActiveBundle, entries: Vec<AddressBookEntry>) -> ActiveBundle {
+    bundle.with_address_book(entries)
 }
 
 /// A member id from text.

@@ -1,17 +1,21 @@
 //! What officers, approvers, observers and nodes say in tests, and the bundle parts that make it count.
 
+use std::collections::BTreeSet;
+
 use super::{
-    OBSERVER, OFFICER, OTHER_OBSERVER, OTHER_OFFICERS, TestDeployment, WALLET, member, wallet_id,
+    OBSERVER, OFFICER, OTHER_OBSERVER, OTHER_OFFICERS, OTHER_PAYMENTS, TestDeployment, WALLET,
+    member, wallet_id,
 };
 use crate::approvals::Needs;
-use crate::bundle::{ActiveBundle, Group};
+use crate::bundle::{ActiveBundle, AssetRecord, Destinations, Group, TransferKind, TransferRule};
 use crate::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
 use crate::statement::{
     AckStage, Approval, BundleAck, Fate, Freeze, FreezeTarget, Observation, SignRequest, Unfreeze,
     Verdict, Veto,
 };
 use crate::{
-    Amount, AssetId, Envelope, Facts, GroupId, Hash, LedgerGroupId, LimitId, MemberId, StatementId,
+    Amount, AssetId, Envelope, Facts, GroupId, Hash, LedgerGroupId, LimitId, MemberId, RuleId,
+    StatementId, WalletId,
 };
 
 /// The group of [`OFFICER`] and the first of [`OTHER_OFFICERS`].
@@ -224,6 +228,31 @@ impl TestDeployment {
         let (issuer, others) = members.split_first().expect("at least one member");
         let id = StatementId::random(&mut rand_core::OsRng);
         self.sign_by(&self.statement(issuer, id.as_str(), 86_400, body), others)
+    }
+
+    /// Gives each wallet without a rule one that permits nothing: a bundle says something about each of its wallets.
+    ///
+    /// # Panics
+    /// When no asset of the bundle is on a network of the wallet.
+    pub fn close_wallets_without_rules(&mut self) {
+        let content = self.content_mut();
+        let ruled = |id: &WalletId| content.rules.iter().any(|r| r.wallet == *id);
+        let open: Vec<_> = content.wallets.iter().filter(|w| !ruled(&w.id)).collect();
+        let closed = open.into_iter().map(|wallet| {
+            let here = |a: &&AssetRecord| wallet.networks.contains(a.asset.network());
+            TransferRule {
+                id: RuleId::new(format!("closed-{}", wallet.id)).expect("a rule id"),
+                wallet: wallet.id.clone(),
+                initiators: vec![member(OTHER_PAYMENTS)],
+                asset: content.assets.iter().find(here).expect("an asset").asset,
+                kinds: BTreeSet::from([TransferKind::NativeTransfer]),
+                destinations: Destinations::AddressBook,
+                max_amount: Amount::ZERO,
+                needs: None,
+            }
+        });
+        let closed: Vec<_> = closed.collect();
+        content.rules.extend(closed);
     }
 
     /// Up to `max_faulty` nodes of each key may lie.

@@ -19,13 +19,13 @@
 //! State is rebuilt from the stored statements: propose the stored successors, then take the stored acknowledgements, the
 //! node's own among them, and vetoes.
 
+mod evidence;
 mod quorum;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
+pub use evidence::{Activatable, ActivationEvidence, EvidenceError};
 pub use quorum::AckQuorum;
 pub use standing::{Pending, SuccessionStanding};
 
@@ -101,53 +101,6 @@ pub enum SuccessionError {
     TooMany,
 }
 
-/// Why evidence does not lead to a successor.
-#[derive(Debug, thiserror::Error)]
-pub enum EvidenceError {
-    /// A part of it is refused.
-    #[error("the evidence is refused")]
-    Refused(#[from] SuccessionError),
-    /// It is not enough.
-    #[error("the evidence is not enough")]
-    NotEnough(#[from] Pending),
-    /// The chain refuses the successor.
-    #[error("the chain refuses the successor")]
-    Chain(#[from] ChainError),
-}
-
-/// A successor and the acknowledgements that made it count: what somebody who was away needs to follow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActivationEvidence {
-    /// The successor.
-    pub bundle: Envelope,
-    /// Confirmations of it.
-    pub acks: Vec<Envelope>,
-}
-
-/// Proof that enough nodes stand behind a successor. Only [`Succession`] makes it; [`BundleChain::activate`] takes it.
-#[derive(Debug, Clone)]
-pub struct Activatable {
-    next: ActiveBundle,
-    evidence: ActivationEvidence,
-}
-
-impl Activatable {
-    /// The successor.
-    pub fn successor(&self) -> &ActiveBundle {
-        &self.next
-    }
-
-    /// What others need to follow it too.
-    pub fn evidence(&self) -> &ActivationEvidence {
-        &self.evidence
-    }
-
-    pub(super) fn into_successor(self) -> ActiveBundle {
-        self.next
-    }
-}
-
 /// What one node said about one successor.
 #[derive(Debug, Clone, Default)]
 struct NodeAcks {
@@ -187,6 +140,15 @@ impl Succession {
             acks: BTreeMap::new(),
             vetoes: BTreeMap::new(),
             promises: BTreeMap::new(),
+        }
+    }
+
+    /// The same knowledge as another node has it that promised nothing yet.
+    #[cfg(test)]
+    pub(super) fn as_node(&self, me: MemberId) -> Self {
+        Self {
+            me: Some(me),
+            ..self.clone()
         }
     }
 

@@ -409,7 +409,9 @@ fn a_key_is_never_left_out() {
         let id = key_id(ECDSA_KEY);
         s.body.keys.retain(|k| k.id != id);
         s.body.wallets.retain(|w| w.key != id);
-        s.body.rules.clear();
+        let wallets = s.body.wallets.clone();
+        let rules = &mut s.body.rules;
+        rules.retain(|r| wallets.iter().any(|w| w.id == r.wallet));
     });
     assert!(matches!(result, Err(ChainError::Key { what, .. }) if what.contains("left out")));
 }

@@ -11,7 +11,7 @@ use crate::testing::{
 };
 use crate::{Address, Amount, IdentityKey, IdentityPublicKey, Network};
 
-fn problems(change: impl FnOnce(&mut PolicyBundle)) -> Vec<BundleProblem> {
+pub(super) fn problems(change: impl FnOnce(&mut PolicyBundle)) -> Vec<BundleProblem> {
     let mut content = TestDeployment::with_single_keys(3, 2).content().clone();
     assert!(validate(&content).is_ok(), "the bundle is sound");
     change(&mut content);
@@ -19,7 +19,7 @@ fn problems(change: impl FnOnce(&mut PolicyBundle)) -> Vec<BundleProblem> {
 }
 
 /// The change leads to a problem at `at` that says `what`.
-fn refused(at: &str, what: &str, change: impl FnOnce(&mut PolicyBundle)) {
+pub(super) fn refused(at: &str, what: &str, change: impl FnOnce(&mut PolicyBundle)) {
     let found = problems(change);
     assert!(
         found.iter().any(|p| p.at == at && p.what.contains(what)),
@@ -27,16 +27,16 @@ fn refused(at: &str, what: &str, change: impl FnOnce(&mut PolicyBundle)) {
     );
 }
 
-fn accepted(change: impl FnOnce(&mut PolicyBundle)) {
+pub(super) fn accepted(change: impl FnOnce(&mut PolicyBundle)) {
     assert_eq!(problems(change), []);
 }
 
-fn of<'a>(content: &'a mut PolicyBundle, id: &str) -> &'a mut Member {
+pub(super) fn of<'a>(content: &'a mut PolicyBundle, id: &str) -> &'a mut Member {
     let id = member(id);
     content.members.iter_mut().find(|m| m.id == id).unwrap()
 }
 
-fn hot(content: &mut PolicyBundle) -> &mut Wallet {
+pub(super) fn hot(content: &mut PolicyBundle) -> &mut Wallet {
     content
         .wallets
         .iter_mut()
@@ -44,7 +44,7 @@ fn hot(content: &mut PolicyBundle) -> &mut Wallet {
         .unwrap()
 }
 
-fn usdt_rule(content: &mut PolicyBundle) -> &mut TransferRule {
+pub(super) fn usdt_rule(content: &mut PolicyBundle) -> &mut TransferRule {
     let rule = content.rules.iter_mut();
     rule.into_iter()
         .find(|r| r.id.as_str() == "hot-usdt-eip155-1")
@@ -116,15 +116,15 @@ fn nobody_holds_roles_that_exclude_each_other() {
         (PaymentService, SecurityOfficer),
         (PaymentService, PolicyAuthor),
         (PaymentService, PolicyApprover),
-        (PaymentService, ChainObserver),
+        (PaymentService, Operator),
         (Operator, SecurityOfficer),
     ] {
         refused("members[officer].roles", "nobody", |c| {
             of(c, OFFICER).roles = [a, b].into();
         });
     }
-    // Machines and auditors have one role.
-    for alone in [Node, Coordinator, Auditor] {
+    // Machines, auditors and observers have one role.
+    for alone in [Node, Coordinator, Auditor, ChainObserver] {
         for other in Role::ALL.into_iter().filter(|r| *r != alone) {
             let found = problems(|c| of(c, OFFICER).roles = [alone, other].into());
             assert!(
@@ -332,6 +332,10 @@ fn wallets_never_overlap() {
             wallet.id = wallet_id("hot-2");
             wallet.path = other.parse().unwrap();
             c.wallets.insert(1, wallet);
+            let mut rule = usdt_rule(c).clone();
+            rule.id = "second".parse().unwrap();
+            rule.wallet = wallet_id("hot-2");
+            c.rules.push(rule);
         }
     };
     for (own, other) in [

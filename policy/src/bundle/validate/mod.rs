@@ -106,11 +106,14 @@ pub fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError> {
     money::fee_caps(&mut findings, bundle);
     money::rules(&mut findings, bundle);
     money::cedar(&mut findings, bundle);
-    money::used_wallets(&mut findings, bundle);
     limits::ledger_groups(&mut findings, bundle);
     limits::limits(&mut findings, bundle);
     limits::reference(&mut findings, bundle);
-    match findings.rules(bundle) {
+    let rules = findings.rules(bundle);
+    if let Some(rules) = &rules {
+        money::used_wallets(&mut findings, bundle, rules);
+    }
+    match rules {
         Some(rules) if findings.0.is_empty() => Ok(rules),
         _ => Err(ValidationError {
             problems: findings.0,

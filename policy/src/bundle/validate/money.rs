@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::model::{AssetRecord, Destinations, PolicyBundle, Role, TransferRule};
 use super::Findings;
 use super::approvals::rule_needs;
+use crate::rules::{Rule, RuleEffect, RuleSet};
 use crate::{Network, assets};
 
 pub(super) fn assets(findings: &mut Findings, bundle: &PolicyBundle) {
@@ -157,15 +158,15 @@ pub(super) fn cedar(findings: &mut Findings, bundle: &PolicyBundle) {
 }
 
 /// A wallet that nothing permits anything from is a mistake: its money could not be moved.
-pub(super) fn used_wallets(findings: &mut Findings, bundle: &PolicyBundle) {
-    if !bundle.cedar.is_empty() {
-        return;
-    }
+pub(super) fn used_wallets(findings: &mut Findings, bundle: &PolicyBundle, cedar: &RuleSet) {
     for wallet in &bundle.wallets {
         let key = bundle.keys.iter().find(|k| k.id == wallet.key);
         let ended = key.is_some_and(|k| k.state.is_final());
+        let permits = |r: &Rule| r.effect() == RuleEffect::Permit && r.reaches(wallet);
+        let used =
+            bundle.rules.iter().any(|r| r.wallet == wallet.id) || cedar.rules().iter().any(permits);
         findings.require(
-            ended || bundle.rules.iter().any(|r| r.wallet == wallet.id),
+            ended || used,
             format!("wallets[{}]", wallet.id),
             "no rule permits anything from it: add one, or leave the wallet out",
         );

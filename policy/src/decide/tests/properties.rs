@@ -66,6 +66,7 @@ fn apply(content: &mut PolicyBundle, rules: &[(usize, u64, u8, bool)]) {
 fn outcome(ask: &Ask, edit: impl FnOnce(&mut PolicyBundle)) -> crate::Decision {
     let mut deployment = TestDeployment::with_single_keys(3, 2);
     edit(deployment.content_mut());
+    deployment.close_wallets_without_rules();
     let to = if ask.stranger { STRANGER } else { EXCHANGE };
     let tron = Tron::at(deployment.now());
     let sun = ask.amount.min(1 << 60);
