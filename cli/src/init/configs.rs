@@ -86,17 +86,23 @@ pub fn write(
     threshold: u16,
     spare_primes: usize,
 ) -> Outcome {
-    let nodes: Vec<(&Identity, u16)> = members
+    let nodes: Vec<(&Identity, (u16, u16))> = members
         .iter()
         .filter(|m| m.is_node())
-        .zip(ports.nodes.iter().copied())
+        .zip(
+            ports
+                .nodes
+                .iter()
+                .copied()
+                .zip(ports.emergency.iter().copied()),
+        )
         .collect();
     let urls: BTreeMap<MemberId, String> = nodes
         .iter()
-        .map(|(node, port)| (node.id.clone(), url(*port)))
+        .map(|(node, (port, _))| (node.id.clone(), url(*port)))
         .collect();
-    for (node, port) in &nodes {
-        write_node(dir, node, *port, &urls, genesis, spare_primes)?;
+    for (node, ports) in &nodes {
+        write_node(dir, node, *ports, &urls, genesis, spare_primes)?;
     }
     write_coordinator(dir, members, ports, urls, genesis)?;
     write_profiles(dir, members, genesis, ports)?;
@@ -113,7 +119,7 @@ fn write_toml(path: &Path, header: &str, value: &impl Serialize) -> Outcome {
 fn write_node(
     dir: &Path,
     node: &Identity,
-    port: u16,
+    (port, emergency): (u16, u16),
     urls: &BTreeMap<MemberId, String>,
     genesis: Hash,
     spare_primes: usize,
@@ -129,7 +135,7 @@ fn write_node(
     let config = NodeConfig {
         node: node.id.clone(),
         listen: loopback(port),
-        emergency_listen: None,
+        emergency_listen: Some(loopback(emergency)),
         data_dir: "data".into(),
         identity_key_file: "statement.key".into(),
         tls_certificate_file: "tls.pem".into(),

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use countersign_coordinator::{NoticeReport, ProposalList, ProposalState, ProposalView};
-use countersign_policy::bundle::{BundleChain, PolicyBundle, Role};
+use countersign_policy::bundle::{BundleChain, BundleChange, PolicyBundle, Role, changes};
 use countersign_policy::statement::{Statement, Verified, Veto};
 use countersign_policy::{Envelope, Hash};
 use serde::Serialize;
 
 use super::DirectoryArg;
-use super::diff::{Difference, differences, text};
+use super::diff::text;
 use super::directory::{Basis, PolicyDirectory, keep_chain};
 use crate::api::Api;
 use crate::clock;
@@ -128,7 +128,7 @@ struct Answer {
     needed: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
-    changes: Vec<Difference>,
+    changes: Vec<BundleChange>,
 }
 
 /// Runs `propose`.
@@ -147,7 +147,7 @@ pub async fn propose(args: ProposeArgs) -> Outcome {
     };
     next.supersedes.clone_from(&args.supersedes);
     next.supersedes.sort();
-    let changes = differences(active.content(), &next);
+    let changes = changes(active.content(), &next);
     if changes.is_empty() && !args.reaffirm && args.supersedes.is_empty() {
         return Err(Failure::new(
             Exit::Conflict,
@@ -190,7 +190,7 @@ pub async fn approve(args: ApproveArgs) -> Outcome {
     require_role(&profile, &chain, Role::PolicyApprover)?;
     let view = find(&api, args.digest).await?;
     let proposal = open(&chain, &view)?;
-    let changes = differences(chain.active().content(), proposal.body());
+    let changes = changes(chain.active().content(), proposal.body());
     args.format.say(told(&chain, &view, &proposal, &changes));
     confirm(args.consent, args.format, "Sign exactly this?")?;
     let mut envelope = view.bundle.clone();
@@ -211,7 +211,7 @@ pub async fn veto(args: VetoArgs) -> Outcome {
     require_role(&profile, &chain, Role::PolicyApprover)?;
     let view = find(&api, Some(args.digest)).await?;
     let proposal = open(&chain, &view)?;
-    let changes = differences(chain.active().content(), proposal.body());
+    let changes = changes(chain.active().content(), proposal.body());
     args.format.say(told(&chain, &view, &proposal, &changes));
     confirm(args.consent, args.format, "Veto this?")?;
     let body = Veto {
@@ -371,7 +371,7 @@ fn told(
     chain: &BundleChain,
     view: &ProposalView,
     proposal: &Verified<PolicyBundle>,
-    changes: &[Difference],
+    changes: &[BundleChange],
 ) -> String {
     let signed: Vec<&str> = proposal.signers().iter().map(|m| m.as_str()).collect();
     format!(
@@ -388,7 +388,7 @@ fn told(
     )
 }
 
-fn show(format: Format, view: ProposalView, changes: Vec<Difference>) -> Outcome {
+fn show(format: Format, view: ProposalView, changes: Vec<BundleChange>) -> Outcome {
     let answer = Answer {
         ok: true,
         version: view.version,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
 use super::places::Places;
-use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
