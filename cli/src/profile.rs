@@ -48,6 +48,9 @@ pub struct Profile {
     /// Statement keys of members that sign from this machine too. On a local cluster: all of them. Elsewhere: nobody's.
     #[serde(default)]
     pub signers: BTreeMap<MemberId, PathBuf>,
+    /// Emergency addresses of signer nodes, `https://host:port`: where officers stop things without the coordinator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub emergency: BTreeMap<MemberId, String>,
 }
 
 impl ProfileArg {
@@ -88,6 +91,27 @@ impl Profile {
     /// The statement key of the member on whose behalf the commands run.
     pub fn statement_key(&self) -> Outcome<IdentityKey> {
         read_key(&self.statement_key_file)
+    }
+
+    /// The emergency addresses that `asked` names: addresses, nodes of this profile, or `all` of them.
+    pub fn emergency(&self, asked: &[String]) -> Outcome<Vec<String>> {
+        let mut urls = Vec::new();
+        for name in asked {
+            if name.starts_with("https://") {
+                urls.push(name.clone());
+                continue;
+            }
+            let named = self.emergency.iter();
+            let named = named.filter(|(node, _)| name == "all" || node.as_str() == name);
+            let before = urls.len();
+            urls.extend(named.map(|(_, url)| url.clone()));
+            if urls.len() == before {
+                return Err(Failure::usage(format!(
+                    "the profile knows no emergency address of {name}: name one as https://host:port"
+                )));
+            }
+        }
+        Ok(urls)
     }
 
     /// The statement key of `member`, from `given` files or from the profile.

@@ -1,5 +1,7 @@
 //! `countersign wallet`: the wallets of the policy.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use countersign_policy::bundle::{ActiveBundle, Wallet, WalletTier};
 use countersign_policy::{Address, DerivationPath, KeyId, Network, Protocol, WalletId};
@@ -32,9 +34,10 @@ enum Command {
     List(List),
     /// Shows one wallet.
     Show(Show),
-    /// Makes a wallet of a key: proposes, signs and submits a bundle with it. It can do nothing until a rule lets it.
+    /// Makes a wallet of a key: proposes, signs and submits a bundle with it. A policy has no wallet that nothing lets pay, so its
+    /// rules come with it.
     #[command(after_help = "Example:\n  \
-        countersign wallet create --id deposits --key hot --path m/1 --network eip155:1 --network tron:0x2b6653dc")]
+        countersign wallet create --id deposits --key hot --path m/1 --network eip155:1 --change deposits-rules.toml")]
     Create(Create),
 }
 
@@ -74,6 +77,9 @@ struct Create {
     /// A network it is used on, as CAIP-2; once for each.
     #[arg(long = "network", value_name = "CAIP-2", required = true)]
     networks: Vec<Network>,
+    /// A change of the policy made together with it: its rules (TOML, as for countersign bundle propose).
+    #[arg(long, value_name = "FILE")]
+    change: Option<PathBuf>,
     #[command(flatten)]
     signers: Signers,
     #[command(flatten)]
@@ -159,10 +165,11 @@ async fn create(args: Create) -> Outcome {
         path: args.path,
         networks: args.networks,
     };
-    let change = Change {
-        wallets: vec![wallet],
-        ..Change::default()
+    let mut change = match &args.change {
+        Some(file) => Change::read(file)?,
+        None => Change::default(),
     };
+    change.wallets.push(wallet);
     let next = change.apply(active, Vec::new(), clock::now())?;
     let envelope = args
         .signers

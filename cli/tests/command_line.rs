@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 /// The help of every command, reviewed as a snapshot: it is an interface.
 #[test]
 fn help_teaches() {
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 43] = [
         &[],
         &["inspect"],
         &["init"],
@@ -38,6 +38,17 @@ fn help_teaches() {
         &["address"],
         &["address", "show"],
         &["address", "check"],
+        &["policy"],
+        &["policy", "init"],
+        &["policy", "validate"],
+        &["policy", "test"],
+        &["policy", "diff"],
+        &["policy", "propose"],
+        &["policy", "approve"],
+        &["policy", "veto"],
+        &["policy", "activate"],
+        &["policy", "log"],
+        &["policy", "explain"],
         &["bundle"],
         &["bundle", "show"],
         &["bundle", "verify"],
@@ -49,6 +60,11 @@ fn help_teaches() {
         &["request", "raw"],
         &["status"],
         &["cancel"],
+        &["approve"],
+        &["reject"],
+        &["freeze"],
+        &["unfreeze"],
+        &["freezes"],
         &["demo"],
         &["token"],
         &["node"],
@@ -125,6 +141,51 @@ fn a_coordinator_that_is_not_there_is_told_apart_from_one_that_says_no() {
     let other = "00".repeat(32);
     let refused = countersign(&["bundle", "verify", "--genesis-hash", &other, genesis]);
     assert_eq!(refused.status.code(), Some(3));
+}
+
+/// A policy directory without any deployment: made, looked at, tested, compared, and refused with its line.
+#[test]
+fn a_policy_is_written_and_tested_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("policy");
+    let dir = dir.to_str().unwrap();
+    let made = countersign(&["policy", "init", dir, "--example"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(
+        countersign(&["policy", "init", dir, "--example"])
+            .status
+            .code(),
+        Some(6),
+        "nothing is overwritten"
+    );
+    let validated = countersign(&["policy", "validate", dir, "--json"]);
+    assert!(validated.status.success(), "{}", text(&validated.stdout));
+    let tested = countersign(&["policy", "test", dir]);
+    assert!(tested.status.success(), "{}", text(&tested.stdout));
+    assert!(text(&tested.stdout).contains("10 cases, 0 failed"));
+    let same = countersign(&["policy", "diff", dir, "--against", dir]);
+    assert_eq!(text(&same.stdout).trim(), "nothing changes");
+
+    let file = folder.path().join("policy/policy.toml");
+    let policy = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, policy.replace("max = \"100000\"", "max = \"15000\"")).unwrap();
+    let tested = countersign(&["policy", "test", dir, "--json"]);
+    assert_eq!(tested.status.code(), Some(3));
+    let said: serde_json::Value = serde_json::from_slice(&tested.stdout).unwrap();
+    assert_eq!(said["ok"], false);
+    assert!(said["failed"].as_u64().unwrap() >= 3, "{said}");
+
+    std::fs::write(&file, policy.replace("0x28C6c0", "0x28c6C0")).unwrap();
+    let refused = countersign(&["policy", "validate", dir, "--json"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(said["problems"][0]["file"], "policy.toml");
+    assert!(
+        said["problems"][0]["line"].as_u64().unwrap() > 100,
+        "{said}"
+    );
+    let nothing = countersign(&["policy", "validate", folder.path().to_str().unwrap()]);
+    assert_eq!(nothing.status.code(), Some(4));
 }
 
 #[test]

@@ -133,6 +133,9 @@ fn keys_wallets_addresses_and_bundles() {
     assert!(said.contains("frost-ed25519"), "{said}");
     assert_eq!(shown["wallets"].as_array().unwrap().len(), 1);
     live.both(&["wallet", "show", "nobody"], 4);
+    let rules = "[[rules]]\nid = \"deposits\"\nwallet = \"deposits\"\ninitiators = [\"payments\"]\nnetwork = \"eip155:1\"\n\
+        asset = \"USDT\"\ndestinations = { to = \"address-book\" }\nmax = \"1\"\n";
+    std::fs::write(live.dir.join("deposits.toml"), rules).unwrap();
     let create = [
         "wallet",
         "create",
@@ -144,6 +147,8 @@ fn keys_wallets_addresses_and_bundles() {
         "m/1",
         "--network",
         "eip155:1",
+        "--change",
+        "deposits.toml",
     ];
     let made = live.json(&create, 0);
     let deposits = made["wallets"][0]["address"].as_str().unwrap().to_owned();
@@ -379,13 +384,13 @@ fn requests_on_every_network_and_what_becomes_of_them() {
     live.both(&raw("no hex", "payout-3"), 2);
 
     // Refused by policy, by the address book, and on the command line.
-    let (said, blocked) = live.both(&usdt("20000", "2", "payout-4"), 3);
+    let (said, blocked) = live.both(&usdt("60000", "2", "payout-4"), 3);
     assert!(
         said.contains("BLOCKED") && said.contains("above the cap"),
         "{said}"
     );
     assert_eq!(blocked["state"], "BLOCKED");
-    let simulated = [&usdt("20000", "2", "payout-5")[..], &["--simulate"]].concat();
+    let simulated = [&usdt("60000", "2", "payout-5")[..], &["--simulate"]].concat();
     live.both(&simulated, 3);
     let simulated = [&usdt("2", "2", "payout-5")[..], &["--simulate"]].concat();
     live.both(&simulated, 0);
@@ -409,6 +414,130 @@ fn requests_on_every_network_and_what_becomes_of_them() {
     live.both(&["cancel", &"0".repeat(64), "--detail", "nothing"], 4);
 }
 
+/// Officers with profiles of their own, as on machines of their own.
+#[test]
+fn officers_approve_reject_freeze_and_end_a_freeze() {
+    let live = with_keys();
+    let as_member = |member: &str, words: &[&str]| -> Vec<String> {
+        let profile = live.file(&format!("members/{member}/client.toml"));
+        let words = words.iter().map(|word| (*word).to_owned());
+        words.chain(["--profile".to_owned(), profile]).collect()
+    };
+    let json = |member: &str, words: &[&str], code| {
+        let words = as_member(member, words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        live.json(&words, code)
+    };
+    let text = |member: &str, words: &[&str], code| {
+        let words = as_member(member, words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        live.text(&words, code)
+    };
+    let ask = |amount, nonce, id| {
+        let words = [
+            "request",
+            "transfer",
+            "--wallet",
+            "treasury",
+            "--network",
+            "eip155:1",
+            "--asset",
+            "USDT",
+            "--to",
+            EXCHANGE,
+            "--amount",
+            amount,
+            "--nonce",
+            nonce,
+            "--max-fee-per-gas",
+            "20000000000",
+            "--external-id",
+            id,
+        ];
+        words.to_vec()
+    };
+
+    // Nobody signs what they were not shown, and nobody who is no officer.
+    let asked = live.json(&ask("20000", "0", "large-1"), 0);
+    let id = asked["id"].as_str().unwrap();
+    let explained = live.text(&["policy", "explain", id], 7);
+    assert!(explained.contains("2 of 2 from treasury"), "{explained}");
+    json("officer-1", &["approve", id], 2);
+    let refused = text("officer-1", &["approve", id], 3);
+    assert!(
+        refused.contains("= \"Exchange\" of the address book"),
+        "{refused}"
+    );
+    live.json(&["approve", id, "--yes"], 3);
+    json("officer-1", &["approve", id, "--yes"], 0);
+    let signed = json("officer-2", &["approve", id, "--yes", "--wait", "30"], 0);
+    assert_eq!(signed["state"], "SIGNED", "{signed}");
+    json("officer-3", &["approve", id, "--yes"], 6);
+
+    let asked = live.json(&ask("15000", "1", "large-2"), 0);
+    let id = asked["id"].as_str().unwrap();
+    json(
+        "officer-3",
+        &["reject", id, "--reason", "a forged invoice", "--yes"],
+        0,
+    );
+    let (said, _) = live.both(&["policy", "explain", id], 3);
+    assert!(said.contains("a forged invoice"), "{said}");
+
+    // A freeze that goes to the signers directly, and the file that two officers sign to end it.
+    let freeze = ["freeze", "wallet", "treasury", "--reason", "drill", "--yes"];
+    live.json(&freeze, 3);
+    json(
+        "officer-3",
+        &[&freeze[..], &["--signer", "all"]].concat(),
+        0,
+    );
+    let frozen = live.json(
+        &[&ask("5", "1", "small-1")[..], &["--wait", "30"]].concat(),
+        3,
+    );
+    assert_eq!(frozen["state"], "BLOCKED", "{frozen}");
+    let listed = json("officer-1", &["freezes", "--signer", "node-2"], 0);
+    let digest = listed["freezes"][0]["digest"].as_str().unwrap();
+    json(
+        "officer-1",
+        &[
+            "freeze",
+            "asset",
+            "SOL",
+            "--network",
+            SOLANA,
+            "--reason",
+            "drill",
+            "--yes",
+        ],
+        0,
+    );
+    let end = [
+        "unfreeze", digest, "--reason", "over", "--sign", "end.json", "--yes",
+    ];
+    json("auditor-1", &end, 3);
+    json("officer-1", &end, 0);
+    json(
+        "officer-1",
+        &["unfreeze", "--sign", "end.json", "--send", "--yes"],
+        3,
+    );
+    json(
+        "officer-2",
+        &["unfreeze", "--sign", "end.json", "--send", "--yes"],
+        0,
+    );
+    let signed = live.json(
+        &[&ask("6", "1", "small-2")[..], &["--wait", "30"]].concat(),
+        0,
+    );
+    assert_eq!(signed["state"], "SIGNED");
+    // What was frozen meanwhile stays so.
+    let listed = json("officer-1", &["freezes"], 0);
+    assert_eq!(listed["freezes"].as_array().unwrap().len(), 1, "{listed}");
+}
+
 /// The README's own commands, word for word.
 #[test]
 fn the_readme_works() {
@@ -419,7 +548,7 @@ fn the_readme_works() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    let [set_up, explore, curl, inspect] = blocks[..] else {
+    let [set_up, explore, officers, curl, inspect] = blocks[..] else {
         panic!("the README's blocks changed: {blocks:?}");
     };
     assert!(
@@ -447,6 +576,15 @@ fn the_readme_works() {
         "{said}"
     );
     let profile = "export COUNTERSIGN_PROFILE=$PWD/cluster/client.toml\n";
+    let said = bash(&format!("{profile}{officers}"));
+    assert!(
+        said.contains("needs approvals") && said.contains("SIGNED"),
+        "{said}"
+    );
+    assert!(
+        said.contains("no longer possible") && said.contains("active"),
+        "{said}"
+    );
     let said = bash(&format!("{profile}{curl}"));
     let answers: Vec<&str> = said.lines().filter(|line| line.contains('{')).collect();
     assert!(

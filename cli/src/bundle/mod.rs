@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use countersign_coordinator::{BundleReport, NodeReport};
-use countersign_policy::bundle::{BundleChain, PolicyBundle};
+use countersign_policy::bundle::{BundleChain, changes};
 use countersign_policy::{Envelope, Hash, MemberId};
 use countersign_signer::wire::{SubmitBundle, path};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::api::Api;
 use crate::clock;
 use crate::failure::{Exit, Failure, OrFail as _, Outcome};
 use crate::output::Format;
+use crate::policy;
 use crate::profile::{Profile, ProfileArg, read_key};
 use crate::quorum::Signers;
 use crate::verified;
@@ -96,7 +97,7 @@ struct Propose {
     format: Format,
 }
 
-/// Adds an approver's signature to a proposed bundle, after showing what it says.
+/// Adds an approver's signature to a proposed bundle in a file, after showing what it changes.
 #[derive(Debug, Parser)]
 struct Sign {
     /// The proposed bundle; it is rewritten with one more signature.
@@ -238,33 +239,28 @@ async fn sign(args: Sign) -> Outcome {
     let profile = args.profile.load()?;
     let chain = verified::chain(&Api::new(&profile)?, &profile).await?;
     let mut envelope = read_envelope(&args.file)?;
-    let proposed: countersign_policy::statement::Statement<PolicyBundle> =
-        serde_json::from_slice(envelope.payload())
-            .or_fail(Exit::Usage, "this is no policy bundle")?;
-    if proposed.body.predecessor != Some(chain.active().digest()) {
-        return Err(Failure::new(
-            Exit::Refused,
-            "the proposed bundle does not follow the active one: nothing was signed",
-        ));
-    }
+    // What it says is verified before anything is signed; a missing quorum is what further signers are for.
+    let proposed = chain
+        .verify_proposal(&envelope, clock::now())
+        .or_fail(Exit::Refused, "nothing was signed")?;
+    let changes = changes(chain.active().content(), proposed.body());
+    args.format.say(policy::changes_text(&changes));
     envelope
         .add_signature(args.member.as_str(), &read_key(&args.key)?)
         .or_broken("cannot sign")?;
-    // A signature is only of use if all signatures on it verify; a missing quorum is what further signers are for.
-    match chain.verify_successor(&envelope, clock::now()) {
-        Ok(_) | Err(countersign_policy::bundle::ChainError::Quorum { .. }) => {}
-        Err(error) => return Err(error).or_fail(Exit::Refused, "nothing was signed"),
-    }
+    chain
+        .verify_proposal(&envelope, clock::now())
+        .or_fail(Exit::Refused, "nothing was signed")?;
     let json = serde_json::to_string_pretty(&envelope).or_broken("cannot write JSON")?;
     std::fs::write(&args.file, json).or_broken(format!("cannot write {}", args.file.display()))?;
     let answer = serde_json::json!({
-        "ok": true, "digest": envelope.digest(), "signatures": envelope.signatures().len(), "bundle": proposed.body,
+        "ok": true, "digest": envelope.digest(), "signatures": envelope.signatures().len(), "bundle": proposed.body(), "changes": changes,
     });
     args.format.show(&answer, |_| {
         format!(
             "{} signed version {} ({}); {} signatures",
             args.member,
-            proposed.body.version,
+            proposed.body().version,
             envelope.digest(),
             envelope.signatures().len()
         )

@@ -1,6 +1,7 @@
 //! `countersign demo`: the whole product on one machine, in a minute.
 
 mod cggmp;
+mod officers;
 mod payments;
 mod report;
 
@@ -22,7 +23,8 @@ use payments::{Expected, Order};
 use report::Report;
 
 /// Shows the whole product on this machine: three signers and a coordinator as processes on loopback make keys, sign real USDT, TRX and
-/// SOL transfers, refuse what they must, and go on when one signer is killed.
+/// SOL transfers, refuse what they must, wait for officers, keep to limits, stand still when frozen, and go on when one signer is
+/// killed.
 ///
 /// Nothing is broadcast and no chain is asked: nonces and reference blocks are made up, the signatures are real. Everything lives in a
 /// temporary folder and is gone at the end; the result stays in target/demo/result.json.
@@ -92,6 +94,7 @@ async fn show(args: &Args, dir: &Path, processes: &mut Processes, report: &mut R
     report.title("The same service asks for what it may not have");
     sign(&api, &profile, report, &payments::REFUSED).await?;
 
+    officers::show(dir, &api, &profile, report).await?;
     if args.cggmp {
         cggmp::show(&api, &profile, report).await?;
     }

@@ -136,10 +136,10 @@ pub const REFUSED: [Order; 3] = [
     ),
     refused(
         order(
-            "10,000.01 USDT, over the cap",
+            "50,000.01 USDT, over the cap",
             ETHEREUM,
             "USDT",
-            "10000.01",
+            "50000.01",
             EVM_EXCHANGE,
             1,
         ),
@@ -157,6 +157,52 @@ pub const REFUSED: [Order; 3] = [
         Some("9"),
     ),
 ];
+
+/// What two officers have to approve.
+pub const LARGE: Order = order(
+    "20,000 USDT, which officers approve",
+    ETHEREUM,
+    "USDT",
+    "20000",
+    EVM_EXCHANGE,
+    1,
+);
+
+/// What would pass the day's limit after it.
+pub const OVER_THE_LIMIT: [Order; 1] = [refused(
+    order(
+        "9,000 USDT more within the day",
+        ETHEREUM,
+        "USDT",
+        "9000",
+        EVM_EXCHANGE,
+        2,
+    ),
+    None,
+)];
+
+/// What is asked for while the wallet is frozen.
+pub const WHILE_FROZEN: [Order; 1] = [refused(
+    order(
+        "5 USDT from the frozen wallet",
+        ETHEREUM,
+        "USDT",
+        "5",
+        EVM_EXCHANGE,
+        2,
+    ),
+    None,
+)];
+
+/// What is asked for when the freeze has ended.
+pub const AFTER_THE_FREEZE: [Order; 1] = [order(
+    "6 USDT when the freeze has ended",
+    ETHEREUM,
+    "USDT",
+    "6",
+    EVM_EXCHANGE,
+    2,
+)];
 
 /// What the CGGMP24 key signs.
 pub const FROM_THE_VAULT: [Order; 2] = [
@@ -192,7 +238,7 @@ pub const AFTER_A_CRASH: [Order; 3] = [
         "USDT",
         "99.99",
         EVM_EXCHANGE,
-        1,
+        3,
     ),
     order("5 USDT on Tron", TRON, "USDT", "5", TRON_EXCHANGE, 2),
     Order {
@@ -205,13 +251,25 @@ pub const AFTER_A_CRASH: [Order; 3] = [
 const WAIT: u64 = 30;
 
 impl Order {
-    /// Makes the transaction, states what it means, signs the statement and sends it.
+    /// Makes the transaction, states what it means, signs the statement, sends it, and waits for its end.
     pub async fn place(
         &self,
         api: &Api,
         profile: &Profile,
         active: &ActiveBundle,
     ) -> Outcome<Done> {
+        let placed = self.ask(api, profile, active, WAIT).await?;
+        placed.finished(api).await
+    }
+
+    /// The same without waiting for more than `wait` seconds.
+    pub async fn ask(
+        &self,
+        api: &Api,
+        profile: &Profile,
+        active: &ActiveBundle,
+        wait: u64,
+    ) -> Outcome<Placed> {
         let network: Network = self.network.parse().or_broken("a network")?;
         let wallet = WalletId::new(self.wallet).or_broken("a wallet")?;
         let payer = Payer::find(active, &wallet, &network, None)?;
@@ -227,13 +285,12 @@ impl Order {
         let request = payer.request(network, external_id, &transaction, intent);
         let envelope = sign(profile, request, 300)?;
         let started = Instant::now();
-        let mut view = submit(api, &envelope, WAIT).await?;
-        while !view.state.is_final() && started.elapsed() < Duration::from_secs(WAIT) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            view = api.get(&format!("{REQUESTS}/{}", view.id)).await?;
-        }
-        let took = started.elapsed();
-        self.done(&view, &payment, transaction.preimage(), took)
+        Ok(Placed {
+            view: submit(api, &envelope, wait).await?,
+            payment,
+            unsigned: transaction.preimage().to_vec(),
+            started,
+        })
     }
 
     fn payment(&self, active: &ActiveBundle, network: Network, from: Address) -> Outcome<Payment> {
@@ -260,14 +317,35 @@ impl Order {
             ..Chain::default()
         }
     }
+}
 
-    fn done(
-        &self,
-        view: &RequestView,
-        payment: &Payment,
-        unsigned: &[u8],
-        took: Duration,
-    ) -> Outcome<Done> {
+/// A payment that was asked for.
+pub struct Placed {
+    /// The request as it was last seen.
+    pub view: RequestView,
+    payment: Payment,
+    unsigned: Vec<u8>,
+    started: Instant,
+}
+
+impl Placed {
+    /// Waits for its end.
+    pub async fn finished(mut self, api: &Api) -> Outcome<Done> {
+        self.watch(api, StateName::is_final).await?;
+        self.done()
+    }
+
+    /// Waits until its state is one of those.
+    pub async fn watch(&mut self, api: &Api, until: impl Fn(StateName) -> bool) -> Outcome {
+        while !until(self.view.state) && self.started.elapsed() < Duration::from_secs(WAIT) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.view = api.get(&format!("{REQUESTS}/{}", self.view.id)).await?;
+        }
+        Ok(())
+    }
+
+    fn done(&self) -> Outcome<Done> {
+        let (view, payment) = (&self.view, &self.payment);
         let prefix = if payment.network.chain_id().is_some() {
             "0x"
         } else {
@@ -278,7 +356,7 @@ impl Order {
             id: view.id,
             network: payment.network,
             state: view.state,
-            unsigned: format!("{prefix}{}", hex::encode(unsigned)),
+            unsigned: format!("{prefix}{}", hex::encode(&self.unsigned)),
             signed: view
                 .signed
                 .as_ref()
@@ -287,7 +365,7 @@ impl Order {
             from: payment.from,
             reason: reason(view),
             participants: view.participants.clone(),
-            took,
+            took: self.started.elapsed(),
         })
     }
 }

@@ -18,38 +18,34 @@ use crate::profile::{FILE_NAME, Profile};
 pub struct Ports {
     coordinator: u16,
     nodes: Vec<u16>,
+    /// The nodes' emergency ports.
+    emergency: Vec<u16>,
 }
 
 impl Ports {
-    /// `base` for the coordinator and the following ones for the nodes; without it, ports that are free now.
+    /// `base` for the coordinator, the following ones for the nodes and then for their emergency ports; without it, ports
+    /// that are free now.
     pub fn choose(nodes: u16, base: Option<u16>) -> Outcome<Self> {
-        if let Some(base) = base {
-            let last = base.checked_add(nodes);
-            let Some(last) = last.filter(|_| base > 0) else {
-                return Err(Failure::usage(format!(
-                    "--base-port {base} leaves no ports for {nodes} nodes above it"
-                )));
-            };
-            let nodes = (base..=last).skip(1).collect();
-            return Ok(Self {
-                coordinator: base,
-                nodes,
-            });
-        }
-        // All are held until the last one is known, so that no port comes twice.
-        let held: Vec<TcpListener> = (0..=nodes)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()
-            .or_broken("cannot find free ports on 127.0.0.1")?;
-        let mut ports = Vec::new();
-        for listener in &held {
-            let address = listener.local_addr().or_broken("cannot find free ports")?;
-            ports.push(address.port());
-        }
-        let coordinator = ports.pop().unwrap_or_default();
+        let all: Vec<u16> = match base {
+            Some(base) => {
+                let last = base.checked_add(nodes.saturating_mul(2));
+                let Some(last) = last.filter(|_| base > 0) else {
+                    return Err(Failure::usage(format!(
+                        "--base-port {base} leaves no ports for {nodes} nodes above it, two for each"
+                    )));
+                };
+                (base..=last).collect()
+            }
+            None => free(nodes.saturating_mul(2).saturating_add(1))?,
+        };
+        let (coordinator, rest) = all
+            .split_first()
+            .ok_or_else(|| Failure::broken("there are no ports"))?;
+        let (nodes, emergency) = rest.split_at_checked(nodes.into()).unwrap_or((rest, &[]));
         Ok(Self {
-            coordinator,
-            nodes: ports,
+            coordinator: *coordinator,
+            nodes: nodes.to_vec(),
+            emergency: emergency.to_vec(),
         })
     }
 
@@ -57,6 +53,20 @@ impl Ports {
     pub fn coordinator_url(&self) -> String {
         url(self.coordinator)
     }
+}
+
+/// Ports that are free now. All are held until the last one is known, so that no port comes twice.
+fn free(count: u16) -> Outcome<Vec<u16>> {
+    let held: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()
+        .or_broken("cannot find free ports on 127.0.0.1")?;
+    held.iter()
+        .map(|listener| {
+            let address = listener.local_addr().or_broken("cannot find free ports")?;
+            Ok(address.port())
+        })
+        .collect()
 }
 
 fn url(port: u16) -> String {
@@ -76,17 +86,23 @@ pub fn write(
     threshold: u16,
     spare_primes: usize,
 ) -> Outcome {
-    let nodes: Vec<(&Identity, u16)> = members
+    let nodes: Vec<(&Identity, (u16, u16))> = members
         .iter()
         .filter(|m| m.is_node())
-        .zip(ports.nodes.iter().copied())
+        .zip(
+            ports
+                .nodes
+                .iter()
+                .copied()
+                .zip(ports.emergency.iter().copied()),
+        )
         .collect();
     let urls: BTreeMap<MemberId, String> = nodes
         .iter()
-        .map(|(node, port)| (node.id.clone(), url(*port)))
+        .map(|(node, (port, _))| (node.id.clone(), url(*port)))
         .collect();
-    for (node, port) in &nodes {
-        write_node(dir, node, *port, &urls, genesis, spare_primes)?;
+    for (node, ports) in &nodes {
+        write_node(dir, node, *ports, &urls, genesis, spare_primes)?;
     }
     write_coordinator(dir, members, ports, urls, genesis)?;
     write_profiles(dir, members, genesis, ports)?;
@@ -103,7 +119,7 @@ fn write_toml(path: &Path, header: &str, value: &impl Serialize) -> Outcome {
 fn write_node(
     dir: &Path,
     node: &Identity,
-    port: u16,
+    (port, emergency): (u16, u16),
     urls: &BTreeMap<MemberId, String>,
     genesis: Hash,
     spare_primes: usize,
@@ -119,7 +135,7 @@ fn write_node(
     let config = NodeConfig {
         node: node.id.clone(),
         listen: loopback(port),
-        emergency_listen: None,
+        emergency_listen: Some(loopback(emergency)),
         data_dir: "data".into(),
         identity_key_file: "statement.key".into(),
         tls_certificate_file: "tls.pem".into(),
@@ -158,6 +174,12 @@ fn write_profiles(dir: &Path, members: &[Identity], genesis: Hash, ports: &Ports
             .iter()
             .filter(|m| !m.is_machine())
             .map(|m| (m.id.clone(), m.folder().join("statement.key")))
+            .collect(),
+        emergency: members
+            .iter()
+            .filter(|m| m.is_node())
+            .zip(&ports.emergency)
+            .map(|(node, port)| (node.id.clone(), url(*port)))
             .collect(),
     };
     write_toml(

@@ -129,6 +129,13 @@ async fn every_person_has_a_profile_of_their_own_with_their_keys_alone() {
         let listed = chain.active().member(member).unwrap();
         assert!(listed.keys.iter().any(|k| k.public_key == key), "{member}");
         crate::api::Api::new(&profile).unwrap().token();
+        let all = profile.emergency(&["all".to_owned()]).unwrap();
+        assert_eq!(all.len(), 3);
+        let one = NodeConfig::load(&dir.join("nodes/node-2/node.toml")).unwrap();
+        let port = one.emergency_listen.unwrap().port();
+        let named = profile.emergency(&["node-2".to_owned()]).unwrap();
+        assert_eq!(named, [format!("https://127.0.0.1:{port}")]);
+        assert!(profile.emergency(&["node-9".to_owned()]).is_err());
     }
 }
 

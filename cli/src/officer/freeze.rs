@@ -35,7 +35,7 @@ use crate::verified;
     countersign freeze asset USDT --network eip155:1 --reason \"depegged\"\n  \
     countersign freeze address 0x7099... --network eip155:1 --reason \"sanctioned\"\n  \
     countersign freeze limit usdt-day --max 1000 --reason \"until the audit is done\"\n  \
-    countersign freeze everything --signer https://127.0.0.1:7411 --signer https://127.0.0.1:7412 --reason \"...\"")]
+    countersign freeze everything --signer all --reason \"the coordinator is taken over\"")]
 pub struct FreezeArgs {
     /// What kind of thing.
     #[arg(value_enum)]
@@ -52,8 +52,9 @@ pub struct FreezeArgs {
     /// Why, for people; 1 to 128 bytes.
     #[arg(long)]
     reason: String,
-    /// A signer's emergency address; repeat it for more. The coordinator is left out.
-    #[arg(long = "signer", value_name = "URL")]
+    /// Gives it to a signer directly, at its emergency address: https://host:port, a node of the profile, or all. Repeat it for
+    /// more. The coordinator is left out.
+    #[arg(long = "signer", value_name = "URL|NODE|all")]
     signers: Vec<String>,
     #[command(flatten)]
     consent: Consent,
@@ -66,8 +67,8 @@ pub struct FreezeArgs {
 /// Lists the freezes in force, verified here. An unfreeze names their digests.
 #[derive(Debug, Parser)]
 pub struct FreezesArgs {
-    /// Asks this signer's emergency address instead of the coordinator.
-    #[arg(long = "signer", value_name = "URL")]
+    /// Asks this signer's emergency address instead of the coordinator: https://host:port, or a node of the profile.
+    #[arg(long = "signer", value_name = "URL|NODE")]
     signer: Option<String>,
     #[command(flatten)]
     profile: ProfileArg,
@@ -119,7 +120,7 @@ pub async fn run(args: FreezeArgs) -> Outcome {
             .or_fail(Exit::Refused, "this freeze would be refused")?;
     }
     let to = Recipients {
-        signers: &args.signers,
+        signers: &profile.emergency(&args.signers)?,
         signer_path: path::FREEZE,
         coordinator_path: FREEZES,
     };
@@ -250,7 +251,11 @@ pub async fn list(args: FreezesArgs) -> Outcome {
             let chain = verified::chain(&api, &profile).await?;
             rows(&chain, api.get(FREEZES).await?)?
         }
-        Some(url) => {
+        Some(signer) => {
+            let urls = profile.emergency(std::slice::from_ref(signer))?;
+            let [url] = urls.as_slice() else {
+                return Err(Failure::usage("--signer names one signer here"));
+            };
             let told: Freezes = ask(&profile, url, Method::GET, path::FREEZES, None).await?;
             let rows = told.in_force.iter();
             rows.map(|envelope| row(envelope, Vec::new(), false))
@@ -279,6 +284,21 @@ pub fn rows(chain: &BundleChain, list: FreezeList) -> Outcome<Vec<Row>> {
         rows.push(row(&view.statement, held_by, true)?);
     }
     Ok(rows)
+}
+
+/// The freezes that signers of the profile hold and the coordinator does not show, each verified: it may not know of them, or not
+/// want to. A signer that does not answer is passed over.
+pub async fn rows_of_signers(profile: &Profile, chain: &BundleChain, known: &mut Vec<Row>) {
+    for url in profile.emergency.values() {
+        let told: Outcome<Freezes> = ask(profile, url, Method::GET, path::FREEZES, None).await;
+        let Ok(told) = told else { continue };
+        for envelope in &told.in_force {
+            let new = known.iter().all(|row| row.digest != envelope.digest());
+            if new && chain.active().open_freeze(envelope).is_ok() {
+                known.extend(row(envelope, Vec::new(), true));
+            }
+        }
+    }
 }
 
 fn row(envelope: &Envelope, held_by: Vec<String>, verified: bool) -> Outcome<Row> {

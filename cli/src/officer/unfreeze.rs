@@ -10,7 +10,7 @@ use countersign_policy::{Envelope, Hash};
 use countersign_signer::wire::path;
 
 use super::dossier::{FREEZES, read_envelope};
-use super::freeze::{Recipients, Row, give, rows};
+use super::freeze::{Recipients, Row, give, rows, rows_of_signers};
 use super::{Consent, confirm};
 use crate::api::Api;
 use crate::failure::{Exit, Failure, OrFail as _, Outcome};
@@ -41,8 +41,8 @@ pub struct Args {
     /// Sends it when enough officers have signed.
     #[arg(long)]
     send: bool,
-    /// With --send: a signer's emergency address; repeat it for more. The coordinator is left out.
-    #[arg(long = "signer", value_name = "URL", requires = "send")]
+    /// With --send: gives it to a signer directly: https://host:port, a node of the profile, or all. Repeat it for more.
+    #[arg(long = "signer", value_name = "URL|NODE|all", requires = "send")]
     signers: Vec<String>,
     #[command(flatten)]
     consent: Consent,
@@ -72,7 +72,8 @@ pub async fn run(args: Args) -> Outcome {
             ),
         ));
     }
-    let in_force = rows(&chain, api.get::<FreezeList>(FREEZES).await?)?;
+    let mut in_force = rows(&chain, api.get::<FreezeList>(FREEZES).await?)?;
+    rows_of_signers(&profile, &chain, &mut in_force).await;
     let envelope = args.signed(&profile, &in_force)?;
     let missing = missing(&chain, &envelope)?;
     let json = serde_json::to_string_pretty(&envelope).or_broken("cannot write JSON")?;
@@ -90,7 +91,7 @@ pub async fn run(args: Args) -> Outcome {
         ));
     }
     let to = Recipients {
-        signers: &args.signers,
+        signers: &profile.emergency(&args.signers)?,
         signer_path: path::UNFREEZE,
         coordinator_path: "/v1/unfreezes",
     };

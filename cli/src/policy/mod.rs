@@ -11,6 +11,8 @@ mod propose;
 mod sandbox;
 mod validate;
 
+pub use diff::text as changes_text;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use countersign_coordinator::{NoticeReport, ProposalList, ProposalState, ProposalView};
-use countersign_policy::bundle::{BundleChain, PolicyBundle, Role};
+use countersign_policy::bundle::{BundleChain, BundleChange, PolicyBundle, Role, changes};
 use countersign_policy::statement::{Statement, Verified, Veto};
 use countersign_policy::{Envelope, Hash};
 use serde::Serialize;
 
 use super::DirectoryArg;
-use super::diff::{Difference, differences, text};
+use super::diff::text;
 use super::directory::{Basis, PolicyDirectory, keep_chain};
 use crate::api::Api;
 use crate::clock;
@@ -128,7 +128,7 @@ struct Answer {
     needed: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
-    changes: Vec<Difference>,
+    changes: Vec<BundleChange>,
 }
 
 /// Runs `propose`.
@@ -147,7 +147,7 @@ pub async fn propose(args: ProposeArgs) -> Outcome {
     };
     next.supersedes.clone_from(&args.supersedes);
     next.supersedes.sort();
-    let changes = differences(active.content(), &next);
+    let changes = changes(active.content(), &next);
     if changes.is_empty() && !args.reaffirm && args.supersedes.is_empty() {
         return Err(Failure::new(
             Exit::Conflict,
@@ -190,7 +190,7 @@ pub async fn approve(args: ApproveArgs) -> Outcome {
     require_role(&profile, &chain, Role::PolicyApprover)?;
     let view = find(&api, args.digest).await?;
     let proposal = open(&chain, &view)?;
-    let changes = differences(chain.active().content(), proposal.body());
+    let changes = changes(chain.active().content(), proposal.body());
     args.format.say(told(&chain, &view, &proposal, &changes));
     confirm(args.consent, args.format, "Sign exactly this?")?;
     let mut envelope = view.bundle.clone();
@@ -211,7 +211,7 @@ pub async fn veto(args: VetoArgs) -> Outcome {
     require_role(&profile, &chain, Role::PolicyApprover)?;
     let view = find(&api, Some(args.digest)).await?;
     let proposal = open(&chain, &view)?;
-    let changes = differences(chain.active().content(), proposal.body());
+    let changes = changes(chain.active().content(), proposal.body());
     args.format.say(told(&chain, &view, &proposal, &changes));
     confirm(args.consent, args.format, "Veto this?")?;
     let body = Veto {
@@ -243,7 +243,10 @@ const POLL: Duration = Duration::from_millis(200);
 pub async fn activate(args: ActivateArgs) -> Outcome {
     let profile = args.profile.load()?;
     let api = Api::new(&profile)?;
-    let mut view = find(&api, args.digest).await?;
+    let mut view = match args.digest {
+        Some(_) => find(&api, args.digest).await?,
+        None => waiting_or_newest(&api).await?,
+    };
     let path = format!("{PROPOSALS}/{}/signatures", view.digest);
     if matches!(
         view.state,
@@ -335,6 +338,21 @@ async fn find(api: &Api, digest: Option<Hash>) -> Outcome<ProposalView> {
     }
 }
 
+/// The proposal that waits; when none does, the newest one that counts: the last signature may have been all that it needed.
+async fn waiting_or_newest(api: &Api) -> Outcome<ProposalView> {
+    match find(api, None).await {
+        Err(failure) if failure.exit == Exit::NotFound => {
+            let list: ProposalList = api.get(&format!("{PROPOSALS}?all=true")).await?;
+            let active = list.proposals.into_iter();
+            active
+                .filter(|view| view.state == ProposalState::Active)
+                .max_by_key(|view| view.version)
+                .ok_or(failure)
+        }
+        found => found,
+    }
+}
+
 /// Verifies a proposal as a successor of the active bundle, so far as its signatures go.
 fn open(chain: &BundleChain, view: &ProposalView) -> Outcome<Verified<PolicyBundle>> {
     let proposal = chain
@@ -353,7 +371,7 @@ fn told(
     chain: &BundleChain,
     view: &ProposalView,
     proposal: &Verified<PolicyBundle>,
-    changes: &[Difference],
+    changes: &[BundleChange],
 ) -> String {
     let signed: Vec<&str> = proposal.signers().iter().map(|m| m.as_str()).collect();
     format!(
@@ -370,7 +388,7 @@ fn told(
     )
 }
 
-fn show(format: Format, view: ProposalView, changes: Vec<Difference>) -> Outcome {
+fn show(format: Format, view: ProposalView, changes: Vec<BundleChange>) -> Outcome {
     let answer = Answer {
         ok: true,
         version: view.version,

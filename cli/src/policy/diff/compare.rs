@@ -7,22 +7,18 @@ use countersign_policy::bundle::{
     AddressBookEntry, Destinations, FeeCap, Group, KeyState, Member, PolicyBundle, TransferRule,
     Wallet,
 };
-use countersign_policy::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
-use countersign_policy::rules::{Rule, RuleEffect, RuleSet};
-use countersign_policy::{Amount, AssetId, Network, assets};
 use serde::Serialize;
 
+use super::Effect::{Narrower, Other, Wider};
+use super::describe::{amount, breadth, destinations, join, json, native, rule};
 use super::{Difference, Effect};
-use crate::policy::entries::write_period;
 
 /// An old policy and a new one.
 pub struct Comparison<'a> {
-    old: &'a PolicyBundle,
-    new: &'a PolicyBundle,
+    pub(super) old: &'a PolicyBundle,
+    pub(super) new: &'a PolicyBundle,
     found: Vec<Difference>,
 }
-
-use Effect::{Narrower, Other, Wider};
 
 impl<'a> Comparison<'a> {
     /// Of two policies.
@@ -58,7 +54,7 @@ impl<'a> Comparison<'a> {
         self.found
     }
 
-    fn add(&mut self, effect: Effect, at: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn add(&mut self, effect: Effect, at: impl Into<String>, what: impl Into<String>) {
         self.found.push(Difference {
             effect,
             at: at.into(),
@@ -67,7 +63,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// A part whose effect only people can judge.
-    fn opaque<T: PartialEq + Serialize>(&mut self, at: &str, old: &T, new: &T) {
+    pub(super) fn opaque<T: PartialEq + Serialize>(&mut self, at: &str, old: &T, new: &T) {
         if old != new {
             let (old, new) = (json(old), json(new));
             self.add(Other, at, format!("{old} becomes {new}"));
@@ -85,7 +81,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Less of it allows more.
-    fn shrinks<T: Ord + Display>(&mut self, at: &str, what: &str, old: T, new: T) {
+    pub(super) fn shrinks<T: Ord + Display>(&mut self, at: &str, what: &str, old: T, new: T) {
         let effect = match new.cmp(&old) {
             std::cmp::Ordering::Equal => return,
             std::cmp::Ordering::Greater => Narrower,
@@ -105,7 +101,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Entries by name: those that come, those that go, those in both.
-    fn entries<T: PartialEq + 'a>(
+    pub(super) fn entries<T: PartialEq + 'a>(
         &mut self,
         section: &str,
         old: &'a [T],
@@ -407,205 +403,4 @@ impl<'a> Comparison<'a> {
             new.max_lifetime_seconds.unwrap_or(0),
         );
     }
-
-    /// Cedar rules by their ids. What a changed condition does is for people to judge, so it is shown as wider.
-    fn cedar(&mut self) {
-        let (Ok(old), Ok(new)) = (RuleSet::compile(self.old), RuleSet::compile(self.new)) else {
-            self.opaque("rules/", &self.old.cedar, &self.new.cedar);
-            return;
-        };
-        let by_id = |set: &RuleSet| -> BTreeMap<String, Line> {
-            set.rules()
-                .iter()
-                .map(|rule| (rule.id().to_string(), Line::of(rule)))
-                .collect()
-        };
-        let (old, new) = (by_id(&old), by_id(&new));
-        for (id, line) in &new {
-            let at = format!("rules/{}[{id}]", line.file);
-            match old.get(id) {
-                None => self.add(line.comes, at, format!("new: {}", line.text)),
-                Some(was) if was.text != line.text => {
-                    self.add(Wider, at, format!("{} becomes {}", was.text, line.text))
-                }
-                Some(_) => {}
-            }
-        }
-        for (id, line) in old.iter().filter(|(id, _)| !new.contains_key(*id)) {
-            let goes = if line.comes == Wider { Narrower } else { Wider };
-            let at = format!("rules/{}[{id}]", line.file);
-            self.add(goes, at, format!("is taken out: {}", line.text));
-        }
-    }
-
-    fn limits(&mut self) {
-        let both = self.entries(
-            "ledger_groups",
-            &self.old.ledger_groups,
-            &self.new.ledger_groups,
-            |g| g.id.to_string(),
-            (Other, Other),
-            |g| format!("{} of {}", g.quorum, join(&g.nodes)),
-        );
-        for (at, old, new) in both {
-            let nodes = |g: &LedgerGroup| join(&g.nodes);
-            self.shrinks(&at, "quorum", old.quorum, new.quorum);
-            self.shrinks(&at, "liars tolerated", old.max_faulty, new.max_faulty);
-            self.opaque(&at, &nodes(old), &nodes(new));
-        }
-        let (o, n) = (self.old, self.new);
-        let both = self.entries(
-            "limits",
-            &o.limits,
-            &n.limits,
-            |l| l.id.to_string(),
-            (Narrower, Wider),
-            |l| limit(if o.limits.contains(l) { o } else { n }, l),
-        );
-        for (at, old, new) in both {
-            self.limit(&at, old, new);
-        }
-    }
-
-    fn limit(&mut self, at: &str, old: &Limit, new: &Limit) {
-        let effect = limit_effect(old, new);
-        let (before, after) = (limit(self.old, old), limit(self.new, new));
-        self.add(effect, at, format!("{before} becomes {after}"));
-    }
-}
-
-/// A Cedar rule on one line.
-struct Line {
-    file: String,
-    /// What it does when it is new.
-    comes: Effect,
-    text: String,
-}
-
-impl Line {
-    fn of(rule: &Rule) -> Self {
-        let words: Vec<String> = rule
-            .text()
-            .split_whitespace()
-            .map(ToOwned::to_owned)
-            .collect();
-        Self {
-            file: rule.place().0.to_owned(),
-            comes: match rule.effect() {
-                RuleEffect::Permit => Wider,
-                RuleEffect::Forbid => Narrower,
-            },
-            text: words.join(" "),
-        }
-    }
-}
-
-/// Narrower only when nothing but the value falls or the span grows.
-fn limit_effect(old: &Limit, new: &Limit) -> Effect {
-    if (&old.scope, &old.ledger_group) != (&new.scope, &new.ledger_group) {
-        return Wider;
-    }
-    let falls = match (&old.measure, &new.measure) {
-        (Measure::Amount { asset: a, max: x }, Measure::Amount { asset: b, max: y }) => {
-            a == b && y <= x
-        }
-        (Measure::Count { max: x }, Measure::Count { max: y }) => y <= x,
-        (Measure::Fee { network: a, max: x }, Measure::Fee { network: b, max: y }) => {
-            a == b && y <= x
-        }
-        (Measure::Value { max: x }, Measure::Value { max: y }) => y <= x,
-        _ => false,
-    };
-    let longer = match (&old.period, &new.period) {
-        (Period::Rolling { seconds: a }, Period::Rolling { seconds: b }) => b >= a,
-        (a, b) => a == b,
-    };
-    if falls && longer { Narrower } else { Wider }
-}
-
-fn rule(policy: &PolicyBundle, rule: &TransferRule) -> String {
-    let needs = match &rule.needs {
-        Some(needs) => format!(", with approvals of {needs}"),
-        None => String::new(),
-    };
-    format!(
-        "{} pays at most {} to {}, asked for by {}{needs}",
-        rule.wallet,
-        amount(policy, &rule.asset, rule.max_amount),
-        destinations(&rule.destinations),
-        join(&rule.initiators)
-    )
-}
-
-fn limit(policy: &PolicyBundle, limit: &Limit) -> String {
-    let most = match &limit.measure {
-        Measure::Amount { asset, max } => amount(policy, asset, *max),
-        Measure::Count { max } => format!("{max} transactions"),
-        Measure::Fee { network, max } => format!("{} of fees", native(network, *max)),
-        Measure::Value { max } => match &policy.reference {
-            Some(reference) => format!(
-                "{} {}",
-                max.to_units(reference.decimals),
-                reference.currency
-            ),
-            None => format!("{max} of the reference currency"),
-        },
-    };
-    format!(
-        "at most {most} over {}{}",
-        write_period(&limit.period),
-        scope(&limit.scope)
-    )
-}
-
-fn scope(scope: &LimitScope) -> String {
-    if *scope == LimitScope::default() {
-        String::new()
-    } else {
-        format!(" of {}", json(scope))
-    }
-}
-
-fn destinations(destinations: &Destinations) -> String {
-    match destinations {
-        Destinations::AddressBook => "the address book".to_owned(),
-        Destinations::Labels { labels } => labels.join(", "),
-        Destinations::Any => "ANYWHERE".to_owned(),
-    }
-}
-
-fn breadth(destinations: &Destinations) -> u8 {
-    match destinations {
-        Destinations::Labels { .. } => 0,
-        Destinations::AddressBook => 1,
-        Destinations::Any => 2,
-    }
-}
-
-fn amount(policy: &PolicyBundle, asset: &AssetId, amount: Amount) -> String {
-    match policy.assets.iter().find(|known| known.asset == *asset) {
-        Some(known) => format!(
-            "{} {} on {}",
-            amount.to_units(known.decimals),
-            known.symbol,
-            asset.network()
-        ),
-        None => format!("{amount} base units of {asset}"),
-    }
-}
-
-fn native(network: &Network, amount: Amount) -> String {
-    match assets::lookup(&network.native_asset()) {
-        Some(known) => format!("{} {}", amount.to_units(known.decimals), known.symbol),
-        None => format!("{amount} base units"),
-    }
-}
-
-fn join<T: Display>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    items.join(", ")
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

@@ -71,6 +71,10 @@ pub fn parse(text: &str) -> (Option<Document>, Source<'_>, Vec<Problem>) {
     for error in &errors {
         reader.add("", error.span(), error.message());
     }
+    if !reader.problems.is_empty() {
+        // What is missing after a mistake in the form may only not have been understood.
+        return (None, source, reader.problems);
+    }
     let document = reader.document();
     let problems = reader.problems;
     let document = document.filter(|_| problems.is_empty());

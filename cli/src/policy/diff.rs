@@ -1,22 +1,10 @@
 //! `countersign policy diff`: what becomes allowed that was not.
 
-mod compare;
-#[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
-mod tests;
-
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Parser;
-use countersign_policy::bundle::PolicyBundle;
-use serde::Serialize;
+use countersign_policy::bundle::{BundleChange, Direction, PolicyBundle, changes};
 
 use super::DirectoryArg;
 use super::directory::{Basis, PolicyDirectory};
@@ -25,7 +13,6 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Format;
 use crate::profile::ProfileArg;
 use crate::verified;
-use compare::Comparison;
 
 /// Says what becomes allowed that was not (+), what is no longer allowed (-), and what else changes (~): between the active
 /// policy, verified from the pinned genesis, and a policy directory; or between two directories.
@@ -45,49 +32,21 @@ pub struct Args {
     format: Format,
 }
 
-/// What a difference does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Effect {
-    /// Something is possible that was not.
-    Wider,
-    /// Something is no longer possible.
-    Narrower,
-    /// Neither, or nobody can say.
-    Other,
-}
-
-/// One difference between two policies.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Difference {
-    /// What it does.
-    pub effect: Effect,
-    /// Which part: `rules[usdt]`.
-    pub at: String,
-    /// What changes, for people.
-    pub what: String,
-}
-
-/// All differences: first what becomes possible.
-pub fn differences(old: &PolicyBundle, new: &PolicyBundle) -> Vec<Difference> {
-    let mut found = Comparison::new(old, new).all();
-    found.sort();
-    found.dedup();
-    found
-}
-
 /// For people.
-pub fn text(changes: &[Difference]) -> String {
+pub fn text(changes: &[BundleChange]) -> String {
     if changes.is_empty() {
         return "nothing changes".to_owned();
     }
     let mut out = String::new();
-    for (effect, title, mark) in [
-        (Effect::Wider, "becomes possible", '+'),
-        (Effect::Narrower, "no longer possible", '-'),
-        (Effect::Other, "changes", '~'),
+    for (direction, title, mark) in [
+        (Direction::Loosens, "becomes possible", '+'),
+        (Direction::Tightens, "no longer possible", '-'),
+        (Direction::Neutral, "changes", '~'),
     ] {
-        let mut of_it = changes.iter().filter(|c| c.effect == effect).peekable();
+        let mut of_it = changes
+            .iter()
+            .filter(|c| c.direction == direction)
+            .peekable();
         if of_it.peek().is_none() {
             continue;
         }
@@ -120,7 +79,7 @@ pub async fn run(args: Args) -> Outcome {
             (chain.active().content().clone(), new)
         }
     };
-    let changes = differences(&old, &new);
+    let changes = changes(&old, &new);
     let object = serde_json::json!({ "ok": true, "changes": changes });
     args.format.show(&object, |_| text(&changes))
 }
@@ -131,4 +90,32 @@ fn packed(directory: &PolicyDirectory, basis: &Basis, format: Format) -> Outcome
             .show(format)
             .unwrap_or_else(|failure: Failure| failure)
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use countersign_policy::testing::TestDeployment;
+
+    use super::*;
+
+    #[test]
+    fn what_becomes_possible_comes_first_and_a_difference_is_never_silent() {
+        let old = TestDeployment::with_approvals(3, 2, "treasury:2")
+            .content()
+            .clone();
+        assert_eq!(text(&changes(&old, &old)), "nothing changes");
+        let mut new = old.clone();
+        new.organisation = "Another name".to_owned();
+        new.quorums.unfreeze = 3;
+        new.rules[0].needs = None;
+        let said = text(&changes(&old, &new));
+        let at = |what: &str| said.find(what).unwrap();
+        assert!(at("becomes possible") < at("no longer possible"), "{said}");
+        assert!(at("no longer possible") < at("\nchanges"), "{said}");
+        let loosened = format!("  + rules[{}]", old.rules[0].id);
+        assert!(said.contains(&loosened), "{said}");
+        assert!(said.contains("  - quorums.unfreeze"), "{said}");
+        assert!(said.contains("  ~ organisation"), "{said}");
+    }
 }
