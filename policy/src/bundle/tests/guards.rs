@@ -121,14 +121,12 @@ fn cedar(text: &'static str) -> impl FnOnce(&mut PolicyBundle) {
 
 #[test]
 fn cedar_permits_are_held_to_the_same() {
-    let permit =
-        r#"@id("a") @needs("treasury:2") permit (principal, action, resource == Wallet::"hot");"#;
+    let permit = r#"@id("a") @needs("treasury:2") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     accepted(cedar(permit));
     let at = "rules/hot.cedar:1";
-    let alone =
-        r#"@id("a") @needs("treasury:1") permit (principal, action, resource == Wallet::"hot");"#;
+    let alone = r#"@id("a") @needs("treasury:1") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     refused(at, "met by one person", cedar(alone));
-    let without = r#"@id("a") permit (principal, action, resource == Wallet::"hot");"#;
+    let without = r#"@id("a") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     refused(at, "without approvals", cedar(without));
     // A file that permits nothing for the wallet is no rule for it.
     let forbid = r#"@id("a") @reason("closed") forbid (principal, action, resource);"#;
