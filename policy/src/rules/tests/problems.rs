@@ -129,7 +129,7 @@ fn each_problem_has_its_file_its_line_and_its_mend() {
         ),
         (
             "unknown type",
-            "@id(\"a\")\npermit (principal is Countersign::Person, action, resource);",
+            "@id(\"a\")\npermit (principal is Countersign::Membr, action, resource);",
         ),
         (
             "a carriage return hides a rule",
@@ -210,7 +210,7 @@ fn nesting_is_bounded_and_what_is_accepted_can_be_evaluated() {
         &Standing::unencumbered(),
         accepted.now(),
     );
-    assert_eq!(decision.outcome, Outcome::Allow);
+    assert_eq!(decision.outcome, Outcome::Allow, "{:?}", decision.reasons);
 
     let refused = |text: &str, what: &str| {
         let found = condition(text);
