@@ -48,11 +48,16 @@ CREATE TABLE time_floor (
 CREATE TRIGGER the_time_floor_only_rises BEFORE UPDATE ON time_floor WHEN NEW.at < OLD.at
 BEGIN SELECT RAISE(ABORT, 'time does not go back'); END;
 
--- The highest signature counter that a WebAuthn credential has shown: a lower one is a copy of the authenticator.
+-- The signature counters of WebAuthn credentials, each with the statement that showed it: one that goes back is a copy of the
+-- authenticator.
 CREATE TABLE webauthn_counters (
-    credential BLOB PRIMARY KEY,
-    counter INTEGER NOT NULL
+    credential BLOB NOT NULL,
+    counter INTEGER NOT NULL,
+    statement BLOB NOT NULL CHECK (length(statement) = 32),
+    PRIMARY KEY (credential, counter)
 ) STRICT;
 
-CREATE TRIGGER webauthn_counters_only_rise BEFORE UPDATE ON webauthn_counters WHEN NEW.counter <= OLD.counter
-BEGIN SELECT RAISE(ABORT, 'counters only rise'); END;
+CREATE TRIGGER webauthn_counters_are_not_updated BEFORE UPDATE ON webauthn_counters
+BEGIN SELECT RAISE(ABORT, 'counters are append-only'); END;
+CREATE TRIGGER webauthn_counters_are_not_deleted BEFORE DELETE ON webauthn_counters
+BEGIN SELECT RAISE(ABORT, 'counters are append-only'); END;

@@ -1,4 +1,4 @@
-//! DSSE v1 envelopes with Ed25519 signatures.
+//! DSSE v1 envelopes with Ed25519 signatures, or with WebAuthn assertions in their place.
 //!
 //! Follows the Dead Simple Signing Envelope protocol v1.0.2: a signature covers the pre-authentication encoding
 //! `DSSEv1 SP len(type) SP type SP len(payload) SP payload`. The key id is a hint and never trusted: which key must
@@ -11,11 +11,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::hash::Hash;
+use crate::webauthn::{Assertion, AssertionFormError, MAX_ASSERTION};
 
 /// The greatest payload of a statement, in bytes.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 /// The same as base64 text.
 const MAX_PAYLOAD_BASE64: usize = MAX_PAYLOAD.div_ceil(3) * 4;
+/// The greatest signature, an assertion, as base64 text.
+const MAX_SIG_BASE64: usize = MAX_ASSERTION.div_ceil(3) * 4;
 /// The greatest number of signatures on one envelope.
 pub const MAX_SIGNATURES: usize = 64;
 
@@ -33,8 +36,45 @@ pub struct Envelope {
 pub struct EnvelopeSignature {
     /// The hint: the id of the member who signed.
     pub keyid: String,
-    /// 64 bytes, RFC 8032.
-    pub sig: [u8; 64],
+    /// The signature.
+    pub sig: SignatureBytes,
+}
+
+/// What stands in the `sig` of an envelope, as base64. The two forms never have the same length, and which of them counts
+/// is said by the kind of the statement and by the member's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignatureBytes {
+    /// 64 bytes, RFC 8032, over the pre-authentication encoding.
+    Ed25519([u8; 64]),
+    /// Canonical JSON of a WebAuthn assertion, whose challenge is the SHA-256 of the pre-authentication encoding.
+    Assertion(Box<Assertion>),
+}
+
+impl SignatureBytes {
+    /// The bytes as they stand in the envelope.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Ed25519(bytes) => bytes,
+            Self::Assertion(assertion) => assertion.as_bytes(),
+        }
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Self, EnvelopeError> {
+        if bytes.first() == Some(&b'{') && bytes.len() != 64 {
+            let assertion = Assertion::from_bytes(&bytes)?;
+            return Ok(Self::Assertion(Box::new(assertion)));
+        }
+        bytes
+            .try_into()
+            .map(Self::Ed25519)
+            .map_err(|bytes: Vec<u8>| EnvelopeError::SignatureLength(bytes.len()))
+    }
+}
+
+impl AsRef<[u8]> for SignatureBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
 }
 
 #[derive(Serialize, Deserialize, Clone)]
@@ -62,6 +102,9 @@ pub enum EnvelopeError {
     /// A signature that is not 64 bytes.
     #[error("an Ed25519 signature has 64 bytes, this one has {0}")]
     SignatureLength(usize),
+    /// A WebAuthn assertion that is not in its one form.
+    #[error("the assertion in place of a signature is not acceptable")]
+    Assertion(#[from] AssertionFormError),
     /// None, or more than [`MAX_SIGNATURES`].
     #[error("an envelope has 1 to {MAX_SIGNATURES} signatures, this one has {0}")]
     SignatureCount(usize),
@@ -91,13 +134,12 @@ impl TryFrom<EnvelopeForm> for Envelope {
             if signature.keyid.len() > 128 {
                 return Err(EnvelopeError::TooLong("keyid"));
             }
-            let sig = decode("sig", &signature.sig)?;
-            let sig = sig
-                .try_into()
-                .map_err(|sig: Vec<u8>| EnvelopeError::SignatureLength(sig.len()))?;
+            if signature.sig.len() > MAX_SIG_BASE64 {
+                return Err(EnvelopeError::TooLong("sig"));
+            }
             signatures.push(EnvelopeSignature {
                 keyid: signature.keyid,
-                sig,
+                sig: SignatureBytes::read(decode("sig", &signature.sig)?)?,
             });
         }
         Ok(Self {
@@ -118,7 +160,7 @@ impl From<Envelope> for EnvelopeForm {
                 .into_iter()
                 .map(|s| SignatureForm {
                     keyid: s.keyid,
-                    sig: BASE64.encode(s.sig),
+                    sig: BASE64.encode(s.sig.as_slice()),
                 })
                 .collect(),
         }
@@ -129,25 +171,54 @@ impl Envelope {
     /// An envelope of `payload` with the first signature on it.
     pub fn sign(payload_type: &str, payload: Vec<u8>, keyid: &str, key: &IdentityKey) -> Self {
         let sig = key.sign(&pre_authentication_encoding(payload_type, &payload));
-        let signature = EnvelopeSignature {
-            keyid: keyid.to_owned(),
-            sig,
-        };
+        Self::with(payload_type, payload, keyid, SignatureBytes::Ed25519(sig))
+    }
+
+    /// The SHA-256 of the pre-authentication encoding of what is not signed yet: the challenge for a WebAuthn assertion,
+    /// and the [`Envelope::digest`] afterwards.
+    pub fn challenge(payload_type: &str, payload: &[u8]) -> Hash {
+        Hash::sha256(&pre_authentication_encoding(payload_type, payload))
+    }
+
+    /// An envelope of `payload` with a WebAuthn assertion, made for [`Envelope::challenge`], in place of the first
+    /// signature.
+    pub fn assert(payload_type: &str, payload: Vec<u8>, keyid: &str, assertion: Assertion) -> Self {
+        let sig = SignatureBytes::Assertion(Box::new(assertion));
+        Self::with(payload_type, payload, keyid, sig)
+    }
+
+    fn with(payload_type: &str, payload: Vec<u8>, keyid: &str, sig: SignatureBytes) -> Self {
         Self {
             payload_type: payload_type.to_owned(),
             payload,
-            signatures: vec![signature],
+            signatures: vec![EnvelopeSignature {
+                keyid: keyid.to_owned(),
+                sig,
+            }],
         }
     }
 
     /// Adds one more signature over the same bytes (quorum-signed statements).
     pub fn add_signature(&mut self, keyid: &str, key: &IdentityKey) -> Result<(), EnvelopeError> {
+        let sig = key.sign(&self.pre_authentication_encoding());
+        self.add(keyid, SignatureBytes::Ed25519(sig))
+    }
+
+    /// Adds a WebAuthn assertion whose challenge is [`Envelope::digest`].
+    pub fn add_assertion(
+        &mut self,
+        keyid: &str,
+        assertion: Assertion,
+    ) -> Result<(), EnvelopeError> {
+        self.add(keyid, SignatureBytes::Assertion(Box::new(assertion)))
+    }
+
+    fn add(&mut self, keyid: &str, sig: SignatureBytes) -> Result<(), EnvelopeError> {
         if self.signatures.len() >= MAX_SIGNATURES {
             return Err(EnvelopeError::SignatureCount(
                 self.signatures.len().saturating_add(1),
             ));
         }
-        let sig = key.sign(&self.pre_authentication_encoding());
         self.signatures.push(EnvelopeSignature {
             keyid: keyid.to_owned(),
             sig,
@@ -235,8 +306,12 @@ impl IdentityPublicKey {
         })
     }
 
-    /// Strict verification (RFC 8032 with canonical encodings, small-order keys refused).
-    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    /// Strict verification (RFC 8032 with canonical encodings, small-order keys refused). A signature that is not 64 bytes
+    /// does not verify.
+    pub fn verify(&self, message: &[u8], signature: impl AsRef<[u8]>) -> bool {
+        let Ok(signature) = signature.as_ref().try_into() else {
+            return false;
+        };
         ReadyKey::new(self).is_some_and(|key| key.verify(message, signature))
     }
 }

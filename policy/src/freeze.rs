@@ -263,3 +263,6 @@ impl std::fmt::Display for FreezeHit {
         write!(f, "{} by {}: {}", self.target, self.by, self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests;

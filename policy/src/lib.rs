@@ -70,11 +70,12 @@ pub mod statement;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+pub mod webauthn;
 
 pub use decide::{Decision, Facts, FactsError, Outcome, Reason, Standing, decide};
 pub use envelope::{
     Envelope, EnvelopeError, EnvelopeSignature, IdentityKey, IdentityPublicKey, MAX_PAYLOAD,
-    MAX_SIGNATURES,
+    MAX_SIGNATURES, SignatureBytes,
 };
 pub use freeze::{FreezeHit, FreezeSet, Touched};
 pub use hash::{Hash, HashError};

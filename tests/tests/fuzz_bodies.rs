@@ -7,9 +7,9 @@
 
 use countersign_tests::fuzz_bodies::{
     MESSAGES, answer_key_generation, answer_signing, decode_evm, decode_frames, decode_solana,
-    decode_tron, judge_bundle, mutate_certificate, mutate_statement, mutate_token,
-    mutate_transaction, read_configuration, read_cursor, read_envelope, read_message, read_names,
-    read_share, read_statement,
+    decode_tron, judge_bundle, mutate_assertion, mutate_certificate, mutate_statement,
+    mutate_token, mutate_transaction, read_assertion, read_configuration, read_cursor,
+    read_envelope, read_message, read_names, read_share, read_statement,
 };
 use proptest::prelude::*;
 
@@ -79,6 +79,26 @@ proptest! {
     #[test]
     fn envelopes(text in r#"\{"payloadType":"[a-z]{0,9}","payload":"[A-Za-z0-9+/]{0,8}={0,2}","signatures":\[(\{"keyid":"a","sig":"[A-Za-z0-9+/]{85}[AQgw]=="\}){0,2}\]\}"#) {
         read_envelope(text.as_bytes());
+    }
+
+    #[test]
+    fn assertions(text in r#"\{"authenticator_data":"[A-Za-z0-9_-]{0,9}","client_data_json":"[A-Za-z0-9_-]{0,9}","credential_id":"[A-Za-z0-9_-]{0,9}","signature":"[A-Za-z0-9_=-]{0,9}"\}"#) {
+        read_assertion(text.as_bytes());
+    }
+
+    #[test]
+    fn edited_client_data(choice in prop::sample::select(vec![0_u8, 1]), edits in prop::collection::vec((0..160_u16, any::<u8>()), 0..4)) {
+        mutate_assertion(&[&[choice], edits.into_iter().flat_map(edit).collect::<Vec<u8>>().as_slice()].concat());
+    }
+
+    #[test]
+    fn more_client_data(choice in prop::sample::select(vec![2_u8, 3, 10, 11]), more in r#",?"(type|challenge|origin|crossOrigin|topOrigin|[a-z\\]{0,4})":(true|false|null|"[a-z.:/]{0,12}"|\{\}|\[\]|[0-9]{1,20}),?"#) {
+        mutate_assertion(&[&[choice], more.as_bytes()].concat());
+    }
+
+    #[test]
+    fn authenticator_data(choice in prop::sample::select(vec![4_u8, 5, 6, 7]), flags_and_tail in bytes(40)) {
+        mutate_assertion(&[&[choice], flags_and_tail.as_slice()].concat());
     }
 
     #[test]

@@ -1,1 +1,4 @@
-//! What counts, and what does not.
+//! What counts, what does not, and what is enough.
+
+mod counting;
+mod enough;

@@ -1,9 +1,9 @@
 //! The chain of bundles from the pinned genesis.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
+use super::owners::Owners;
 use super::places::Places;
 use super::succession::{Activatable, ActivationEvidence, EvidenceError, Succession};
 use super::validate::{ValidationError, shared_domains, validate};
@@ -13,11 +13,12 @@ use crate::id::{KeyId, MemberId, WalletId};
 use crate::limits::{LimitBook, Period};
 use crate::rules::RuleSet;
 use crate::statement::{
-    Directory, KeyCeremony, Signer, StatementError, Verified, open_quorum_in, parse,
+    Directory, KeyCeremony, Signer, Signers, StatementError, Verified, open_quorum_in, parse,
 };
+use crate::webauthn::ReadyCredential;
 use crate::{
-    Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, Network,
-    PublicKey, Timestamp,
+    Address, ChainCode, ChildKeys, DerivationError, DerivationPath, ExtendedPublicKey, HexBytes,
+    Network, PublicKey, Timestamp,
 };
 
 /// Why a bundle does not continue the chain.
@@ -87,6 +88,18 @@ pub enum ChainError {
         /// Whose it would be.
         now: MemberId,
     },
+    /// A WebAuthn credential whose key was another member's before.
+    #[error(
+        "{now} has a credential with the key {public_key}, which was {before}'s: one key, one use"
+    )]
+    Credential {
+        /// The key.
+        public_key: HexBytes,
+        /// Whose it was.
+        before: MemberId,
+        /// Whose it would be.
+        now: MemberId,
+    },
     /// A key changed in a way that keys never change.
     #[error("key {key}: {what}")]
     Key {
@@ -133,8 +146,7 @@ pub struct ActiveBundle {
 #[derive(Debug, Clone)]
 pub struct BundleChain {
     links: Vec<ActiveBundle>,
-    /// Whose each statement key is or ever was.
-    owners: BTreeMap<IdentityPublicKey, MemberId>,
+    owners: Owners,
 }
 
 impl BundleChain {
@@ -157,7 +169,7 @@ impl BundleChain {
         require_bounded_life(&verified)?;
         let rules = validate(&bundle)?;
         Ok(Self {
-            owners: statement_keys(&bundle).collect(),
+            owners: Owners::of(&bundle),
             links: vec![ActiveBundle::new(verified, pinned, rules)],
         })
     }
@@ -177,7 +189,7 @@ impl BundleChain {
         now: Timestamp,
     ) -> Result<&ActiveBundle, ChainError> {
         let next = self.verify_successor(envelope, now)?;
-        self.owners.extend(statement_keys(&next.bundle));
+        self.owners.take(&next.bundle);
         self.links.push(next);
         Ok(self.active())
     }
@@ -196,7 +208,7 @@ impl BundleChain {
                 active: active.digest,
             });
         }
-        self.owners.extend(statement_keys(&next.bundle));
+        self.owners.take(&next.bundle);
         self.links.push(next);
         Ok(self.active())
     }
@@ -272,24 +284,8 @@ impl BundleChain {
         require_bounded_life(&verified)?;
         let rules = validate(next)?;
         require_lasting_keys(&active.bundle, next)?;
-        self.require_own_keys(next)?;
+        self.owners.require(next)?;
         Ok((verified, rules))
-    }
-
-    /// A statement key never passes from one member to another: what it signed for the one could count for the other.
-    fn require_own_keys(&self, next: &PolicyBundle) -> Result<(), ChainError> {
-        for (public_key, now) in statement_keys(next) {
-            if let Some(before) = self.owners.get(&public_key)
-                && *before != now
-            {
-                return Err(ChainError::MemberKey {
-                    public_key,
-                    before: before.clone(),
-                    now,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// The pinned genesis hash.
@@ -385,29 +381,21 @@ fn require_bounded_life(bundle: &Verified<PolicyBundle>) -> Result<(), ChainErro
     Ok(())
 }
 
-fn statement_signers(bundle: &PolicyBundle) -> BTreeMap<MemberId, Signer> {
+fn statement_signers(bundle: &PolicyBundle) -> Signers {
     let signer = |m: &Member| Signer {
         keys: m
             .keys
             .iter()
             .filter_map(|k| ReadyKey::new(&k.public_key))
             .collect(),
+        credentials: m.credentials.iter().map(ReadyCredential::new).collect(),
         roles: m.roles.clone(),
     };
-    bundle
-        .members
-        .iter()
-        .map(|m| (m.id.clone(), signer(m)))
-        .collect()
-}
-
-fn statement_keys(
-    bundle: &PolicyBundle,
-) -> impl Iterator<Item = (IdentityPublicKey, MemberId)> + '_ {
-    bundle
-        .members
-        .iter()
-        .flat_map(|m| m.keys.iter().map(|k| (k.public_key, m.id.clone())))
+    let members = bundle.members.iter();
+    Signers {
+        members: members.map(|m| (m.id.clone(), signer(m))).collect(),
+        webauthn: bundle.webauthn.clone(),
+    }
 }
 
 fn per_transaction(bundle: &PolicyBundle) -> LimitBook {

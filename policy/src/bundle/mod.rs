@@ -7,6 +7,7 @@
 mod chain;
 mod model;
 mod openers;
+mod owners;
 mod places;
 mod succession;
 #[cfg(test)]

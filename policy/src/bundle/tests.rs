@@ -3,4 +3,6 @@
 mod agreement;
 mod chain;
 mod content;
+mod openers;
+mod owners;
 mod succession;

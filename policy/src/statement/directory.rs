@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Body, Kind, SignerKey, Statement, Verified};
-use crate::bundle::Role;
+use crate::bundle::{Role, WebAuthnPolicy};
 use crate::canonical::{self, CanonicalError};
-use crate::envelope::{Envelope, MAX_PAYLOAD, ReadyKey};
+use crate::envelope::{Envelope, MAX_PAYLOAD, ReadyKey, SignatureBytes};
 use crate::hash::Hash;
 use crate::id::MemberId;
 use crate::time::Timestamp;
+use crate::webauthn::{AssertionError, ReadyCredential};
 
 /// Why an envelope is no acceptable statement.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,18 @@ pub enum StatementError {
     /// No key of the member verifies the signature.
     #[error("the signature of {0} does not verify with any key the bundle gives this member")]
     BadSignature(MemberId),
+    /// A WebAuthn assertion that does not say what it must.
+    #[error("the assertion of {member} is refused")]
+    Assertion {
+        /// Who is said to have signed.
+        member: MemberId,
+        /// Why it does not count.
+        #[source]
+        source: AssertionError,
+    },
+    /// A WebAuthn assertion on what only statement keys sign.
+    #[error("a {kind} is signed with a statement key, not with a WebAuthn credential", kind = .0.as_str())]
+    AssertionKind(Kind),
     /// A key id that names nobody, the same member twice, or another member than the issuer who alone signs.
     #[error("signature by {0:?}: not a member, not the issuer, or counted already")]
     UnexpectedSigner(String),
@@ -114,18 +127,26 @@ pub enum StatementError {
 #[derive(Debug, Clone)]
 pub struct Directory {
     genesis: Hash,
-    signers: BTreeMap<MemberId, Signer>,
+    signers: Signers,
+}
+
+/// The members as signers, and what an assertion of theirs must say.
+#[derive(Debug, Clone)]
+pub(crate) struct Signers {
+    pub(crate) members: BTreeMap<MemberId, Signer>,
+    pub(crate) webauthn: Option<WebAuthnPolicy>,
 }
 
 /// What a directory knows of a member.
 #[derive(Debug, Clone)]
 pub(crate) struct Signer {
     pub(crate) keys: Vec<ReadyKey>,
+    pub(crate) credentials: Vec<ReadyCredential>,
     pub(crate) roles: BTreeSet<Role>,
 }
 
 impl Directory {
-    pub(crate) fn new(genesis: Hash, signers: BTreeMap<MemberId, Signer>) -> Self {
+    pub(crate) fn new(genesis: Hash, signers: Signers) -> Self {
         Self { genesis, signers }
     }
 
@@ -149,6 +170,7 @@ impl Directory {
         };
         let signer = self
             .signers
+            .members
             .get(&statement.issuer)
             .ok_or_else(|| StatementError::UnknownMember(statement.issuer.clone()))?;
         // The key id proves nothing; that it is the issuer leaves one form of the envelope for one signature.
@@ -156,9 +178,10 @@ impl Directory {
             return Err(StatementError::UnexpectedSigner(signature.keyid.clone()));
         }
         let message = envelope.pre_authentication_encoding();
-        let Some(key) = signer.verifies(&message, &signature.sig) else {
-            return Err(StatementError::BadSignature(statement.issuer));
-        };
+        let issuer = &statement.issuer;
+        let key = self
+            .signers
+            .verify(B::KIND, (issuer, signer), &message, &signature.sig)?;
         if !B::KIND.issuers().iter().any(|r| signer.roles.contains(r)) {
             return Err(StatementError::Role {
                 issuer: statement.issuer,
@@ -187,20 +210,44 @@ impl Directory {
     }
 }
 
-impl Signer {
-    /// The key that verifies the signature.
-    fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> Option<SignerKey> {
-        self.keys
-            .iter()
-            .find(|key| key.verify(message, signature))
-            .map(|key| SignerKey::Statement(key.public()))
+impl Signers {
+    /// The key or credential of the member with which the signature was made. What is looked for follows from the
+    /// member's record and the kind; the envelope only says which of the two forms it carries.
+    fn verify(
+        &self,
+        kind: Kind,
+        (member, signer): (&MemberId, &Signer),
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<SignerKey, StatementError> {
+        match signature {
+            SignatureBytes::Ed25519(signature) => signer
+                .keys
+                .iter()
+                .find(|key| key.verify(message, signature))
+                .map(|key| SignerKey::Statement(key.public()))
+                .ok_or_else(|| StatementError::BadSignature(member.clone())),
+            SignatureBytes::Assertion(_) if !kind.accepts_assertions() => {
+                Err(StatementError::AssertionKind(kind))
+            }
+            SignatureBytes::Assertion(assertion) => {
+                let policy = self.webauthn.as_ref();
+                let challenge = Hash::sha256(message);
+                assertion
+                    .verify(policy, &signer.credentials, &challenge)
+                    .map_err(|source| StatementError::Assertion {
+                        member: member.clone(),
+                        source,
+                    })
+            }
+        }
     }
 }
 
 pub(crate) fn open_quorum_in<B: Body>(
     envelope: &Envelope,
     genesis: Hash,
-    directory: &BTreeMap<MemberId, Signer>,
+    directory: &Signers,
 ) -> Result<Verified<B>, StatementError> {
     let statement = parse::<B>(envelope, genesis)?;
     let message = envelope.pre_authentication_encoding();
@@ -209,10 +256,8 @@ pub(crate) fn open_quorum_in<B: Body>(
     for signature in envelope.signatures() {
         let unexpected = || StatementError::UnexpectedSigner(signature.keyid.clone());
         let member = MemberId::new(signature.keyid.as_str()).map_err(|_| unexpected())?;
-        let signer = directory.get(&member).ok_or_else(unexpected)?;
-        let Some(key) = signer.verifies(&message, &signature.sig) else {
-            return Err(StatementError::BadSignature(member));
-        };
+        let signer = directory.members.get(&member).ok_or_else(unexpected)?;
+        let key = directory.verify(B::KIND, (&member, signer), &message, &signature.sig)?;
         if !signers.insert(member.clone()) {
             return Err(unexpected());
         }

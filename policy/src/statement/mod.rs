@@ -22,7 +22,7 @@ pub use approval::{Approval, Verdict};
 pub(crate) use ceremony::check_group;
 pub use ceremony::{CeremonyTranscript, KeyCeremony, TestSignature};
 pub use directory::{Directory, StatementError};
-pub(crate) use directory::{Signer, open_quorum_in, parse};
+pub(crate) use directory::{Signer, Signers, open_quorum_in, parse};
 pub use freeze::{Freeze, FreezeTarget, Unfreeze};
 pub use incarnation::IncarnationAck;
 pub use ledger::{LedgerEntry, LedgerEvent, Reservation};
@@ -45,6 +45,7 @@ use crate::envelope::{Envelope, IdentityKey, MAX_PAYLOAD};
 use crate::hash::Hash;
 use crate::id::{MemberId, StatementId};
 use crate::time::Timestamp;
+use crate::webauthn::Assertion;
 
 /// The kinds of statements, as they stand in payload types and payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,6 +153,11 @@ impl Kind {
         )
     }
 
+    /// Whether a WebAuthn assertion may stand in place of a statement key's signature: what people say in a browser.
+    pub const fn accepts_assertions(self) -> bool {
+        matches!(self, Kind::Approval | Kind::Freeze | Kind::Unfreeze)
+    }
+
     /// The kind's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -239,6 +245,39 @@ impl<B: Body> Statement<B> {
     /// # Errors
     /// What [`Directory::open`] would refuse for its content or size is not signed.
     pub fn sign(&self, key: &IdentityKey) -> Result<Envelope, StatementError> {
+        Ok(Envelope::sign(
+            &B::KIND.payload_type(),
+            self.payload()?,
+            self.issuer.as_str(),
+            key,
+        ))
+    }
+
+    /// What an authenticator signs in place of [`Statement::sign`]: the challenge of the issuer's assertion.
+    ///
+    /// # Errors
+    /// Those of [`Statement::sign`].
+    pub fn challenge(&self) -> Result<Hash, StatementError> {
+        Ok(Envelope::challenge(
+            &B::KIND.payload_type(),
+            &self.payload()?,
+        ))
+    }
+
+    /// The envelope with the issuer's assertion over [`Statement::challenge`].
+    ///
+    /// # Errors
+    /// Those of [`Statement::sign`]. The assertion is not looked at.
+    pub fn assert(&self, assertion: Assertion) -> Result<Envelope, StatementError> {
+        Ok(Envelope::assert(
+            &B::KIND.payload_type(),
+            self.payload()?,
+            self.issuer.as_str(),
+            assertion,
+        ))
+    }
+
+    fn payload(&self) -> Result<Vec<u8>, StatementError> {
         self.body
             .check()
             .map_err(|reason| StatementError::Content {
@@ -250,12 +289,7 @@ impl<B: Body> Statement<B> {
             let (size, max) = (payload.len(), MAX_PAYLOAD);
             return Err(CanonicalError::TooLarge { size, max }.into());
         }
-        Ok(Envelope::sign(
-            &B::KIND.payload_type(),
-            payload,
-            self.issuer.as_str(),
-            key,
-        ))
+        Ok(payload)
     }
 }
 

@@ -19,6 +19,7 @@
     reason = "what fails here fails the test that called it"
 )]
 
+mod authenticator;
 mod content;
 mod officers;
 mod samples;
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 
 use rand_core::OsRng;
 
+pub use authenticator::{AssertionDraft, TestAuthenticator};
 pub use officers::{LEDGERS, SECURITY, TREASURY, USDT, USDT_LIMIT, usdt};
 pub use samples::{Sample, open_as, samples};
 pub use single_key::SingleKey;

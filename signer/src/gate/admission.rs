@@ -5,13 +5,14 @@ use std::sync::Arc;
 use countersign_policy::approvals::{ApprovalTally, RejectedApproval};
 use countersign_policy::bundle::{ActiveBundle, KeyRecord, Role, WalletTier};
 use countersign_policy::statement::{
-    Authorization, Reservation, SessionTerms, SignRequest, Verified,
+    Authorization, Reservation, SessionTerms, SignRequest, SignerKey, Verified,
 };
 use countersign_policy::{
     Decision, Envelope, Facts, FreezeHit, FreezeSet, Hash, MemberId, Outcome, Standing, Timestamp,
     Touched, decide,
 };
 
+use crate::store::SeenCounter;
 use crate::wire::{Prepare, Problem, ProblemCode};
 
 /// A prepare call in which this node found nothing wrong. Built by [`admit`] alone.
@@ -243,6 +244,21 @@ impl Admitted {
     /// The approvals that counted.
     pub fn approvals(&self) -> &ApprovalTally {
         &self.approvals
+    }
+
+    /// The counters of the authenticators with which officers approved.
+    pub fn counters(&self) -> Vec<SeenCounter> {
+        let counted = self.approvals.approvals();
+        counted
+            .filter_map(|(_, approval)| match &approval.key {
+                SignerKey::Credential { id, counter } => Some(SeenCounter {
+                    credential: id.clone(),
+                    counter: *counter,
+                    statement: approval.approval,
+                }),
+                SignerKey::Statement(_) => None,
+            })
+            .collect()
     }
 
     /// What of it stands still under these freezes: the request itself, or an officer whose approval counted.

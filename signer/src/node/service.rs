@@ -477,6 +477,14 @@ async fn register_start(
 ) -> Answer<StartRegistered> {
     let call: RegisterStart = take(&s, "peer", &caller, Role::Node, &body).await?;
     let result = starts::answer(s.engine.parts(), &caller.member, call).await;
+    if let Ok(StartRegistered {
+        refusal: Some(refusal),
+        ..
+    }) = &result
+    {
+        let problem = ProblemCode::Unregistered.problem(refusal.clone());
+        record_refusal(&s, &caller, ("peer", caller.member.as_str()), &problem).await;
+    }
     let subject = caller.member.to_string();
     recorded(&s, &caller, ("peer", subject), result).await
 }

@@ -17,15 +17,16 @@ use super::auto_freeze::AutoFreeze;
 use super::clocks;
 use super::exchange::{self, Confirmed};
 use super::ledgers::Questions;
+use super::registration::Registration;
 use super::shares::ShareCache;
-use super::starts::{self, Registration};
+use super::starts;
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
 use crate::clock::{ClockWatch, now};
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
-use crate::store::{Cause, NewRecord, Store};
+use crate::store::{Cause, NewRecord, OpError, Store};
 use crate::threshold::{
     self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material,
     PartyIndex, PoolKey, PresignatureId, PresignaturePool, SigningContext, Workers,
@@ -162,6 +163,13 @@ impl Engine {
             .raise_time_floor(at)
             .await
             .map_err(|e| store_fault(&e))?;
+        match self.parts.store.admit_counters(admitted.counters()).await {
+            Ok(()) => {}
+            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+            Err(OpError::Refused(copied)) => {
+                return Err(ProblemCode::Approval.problem(copied.to_string()));
+            }
+        }
         let signs = terms.participants.contains(&self.parts.me);
         if signs {
             // A share that is missing or does not open must show before anything is promised.

@@ -6,17 +6,16 @@
 //! the nodes of a key, so many must have done so (n - t + 1 + f) that every earlier session with that key had one of them
 //! in it. Their clocks must agree with this node's, too.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use countersign_policy::bundle::{ActiveBundle, KeyRecord, KeyState, Role};
+use countersign_policy::bundle::{ActiveBundle, KeyRecord};
 use countersign_policy::statement::{IncarnationAck, Statement, Verified};
-use countersign_policy::{IdentityKey, MemberId, Timestamp};
+use countersign_policy::{Envelope, IdentityKey, MemberId, Timestamp};
 use rand_core::OsRng;
 
 use super::engine::EngineParts;
+use super::registration::Registration;
 use crate::clock::now;
 use crate::gate::store_fault;
 use crate::net::{BundleHandle, CallError, NodeClient};
@@ -29,21 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const ENTRIES: usize = 500;
 /// Answers in a row that bring a node up to date; who lacks more than they hold goes on later.
 const ROUNDS: usize = 20;
-/// How often the clocks are compared.
-const COMPARE_CLOCKS: Duration = Duration::from_secs(60);
 /// How long an acknowledgement could be shown to somebody else, in seconds.
 const ACK_LIFE: u64 = 600;
-
-/// This process's start, and the peers that remember it.
-#[derive(Debug)]
-pub struct Registration {
-    own: OwnStart,
-    /// Peers that acknowledged this start, and of whose ledgers this node holds what they held then.
-    peers: Mutex<BTreeMap<MemberId, Instant>>,
-    /// Why others did not, in their own words.
-    reasons: Mutex<BTreeMap<MemberId, (String, bool)>>,
-    recorded: AtomicBool,
-}
 
 /// Why a peer did not acknowledge this start.
 #[derive(Debug, thiserror::Error)]
@@ -63,113 +49,6 @@ pub(super) enum RegisterError {
         ours: Timestamp,
         skew: u64,
     },
-}
-
-impl Registration {
-    /// Nobody knows of this start yet.
-    pub fn new(own: OwnStart) -> Self {
-        Self {
-            own,
-            peers: Mutex::default(),
-            reasons: Mutex::default(),
-            recorded: AtomicBool::new(false),
-        }
-    }
-
-    /// The number of this start.
-    pub fn incarnation(&self) -> u64 {
-        self.own.start.incarnation
-    }
-
-    /// Whether a peer acknowledged it.
-    pub fn knows(&self, peer: &MemberId) -> bool {
-        self.peers().contains_key(peer)
-    }
-
-    /// Whether a peer is to be asked: it has not acknowledged this start, or so long ago that the clocks are to be compared
-    /// once more.
-    pub(super) fn is_due(&self, peer: &MemberId) -> bool {
-        let peers = self.peers();
-        peers
-            .get(peer)
-            .is_none_or(|at| at.elapsed() > COMPARE_CLOCKS)
-    }
-
-    /// A peer said something that makes it worth asking again.
-    pub(super) fn forget(&self, peer: &MemberId) {
-        self.peers().remove(peer);
-    }
-
-    /// This node's clock is in doubt: it counts again when the peers agree with it.
-    pub(super) fn forget_all(&self) {
-        self.peers().clear();
-    }
-
-    /// How many of a key's other nodes must have acknowledged this start. One that was caught signing two histories is no
-    /// help, and must not be able to keep the others from starting again.
-    fn needed(store: &Store, key: &KeyRecord) -> usize {
-        let banned = |node: &&MemberId| store.peer_banned(node).unwrap_or(false);
-        let others = key.nodes.iter().filter(|n| *n != store.node());
-        let honest = others.filter(|n| !banned(n)).count();
-        key.stop_quorum().min(honest)
-    }
-
-    fn enough_for(&self, store: &Store, key: &KeyRecord) -> bool {
-        let peers = self.peers();
-        let known = key.nodes.iter().filter(|n| peers.contains_key(*n)).count();
-        known >= Self::needed(store, key)
-    }
-
-    /// Whether enough peers remember it for every key of which this node holds a share; where there are none, more than
-    /// half of all nodes, this one included.
-    pub fn is_complete(&self, bundle: &ActiveBundle, store: &Store) -> bool {
-        let me = store.node();
-        let mut ours = bundle
-            .content()
-            .keys
-            .iter()
-            .filter(|k| k.state == KeyState::Active && k.nodes.contains(me))
-            .peekable();
-        if ours.peek().is_some() {
-            return ours.all(|key| self.enough_for(store, key));
-        }
-        let members = &bundle.content().members;
-        let nodes = members
-            .iter()
-            .filter(|m| m.roles.contains(&Role::Node))
-            .count();
-        let known = self.peers().len().saturating_add(1);
-        known.saturating_mul(2) > nodes
-    }
-
-    fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<MemberId, Instant>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, peer: &MemberId, outcome: &Result<(), RegisterError>) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(()) => {
-                reasons.remove(peer);
-                self.peers().insert(peer.clone(), Instant::now());
-            }
-            Err(error) => {
-                // Who cannot be reached has not taken anything back.
-                if !matches!(error, RegisterError::Call(e) if !matches!(e, CallError::Problem(_))) {
-                    self.peers().remove(peer);
-                }
-                let clock = matches!(error, RegisterError::Clock { .. });
-                reasons.insert(peer.clone(), (error.to_string(), clock));
-            }
-        }
-    }
-
-    /// Why a peer has not acknowledged this start, and whether it is the time on which the two do not agree.
-    fn reason(&self, peer: &MemberId) -> (String, bool) {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = reasons.get(peer).cloned();
-        known.unwrap_or_else(|| ("not asked yet".to_owned(), false))
-    }
 }
 
 /// Tells every peer that answers of this start, before anything is written: what an old copy of the store would write now
@@ -310,10 +189,19 @@ async fn exchange(
         };
         let sent = now();
         let answer: StartRegistered = client.post_json(path::START, &call, TIMEOUT).await?;
-        let bundle = bundle.current();
-        let ack = open_ack(&bundle, store.node(), peer, &registration.own, &answer)?;
         // First what could show that everything else here is an old story.
         check_last(store, peer, &call, &answer).await?;
+        if let Some(refusal) = answer.refusal {
+            return Err(RegisterError::Answer(refusal));
+        }
+        let bundle = bundle.current();
+        let ack = open_ack(
+            &bundle,
+            store.node(),
+            peer,
+            &registration.own,
+            answer.ack.as_ref(),
+        )?;
         require_same_time(&ack, sent, bundle.skew_seconds())?;
         store.acknowledged(peer, ack.body().ledger_sequence).await?;
         let taken = store.ingest(peer, answer.entries, bundle.directory()).await;
@@ -338,12 +226,13 @@ fn open_ack(
     me: &MemberId,
     peer: &MemberId,
     own: &OwnStart,
-    answer: &StartRegistered,
+    ack: Option<&Envelope>,
 ) -> Result<Verified<IncarnationAck>, RegisterError> {
     let wrong = |what: String| RegisterError::Answer(what);
+    let ack = ack.ok_or_else(|| wrong("it says neither yes nor no".to_owned()))?;
     let ack: Verified<IncarnationAck> = bundle
         .directory()
-        .open(&answer.ack)
+        .open(ack)
         .map_err(|e| wrong(e.to_string()))?;
     let body = ack.body();
     let fits = ack.issuer() == peer
@@ -405,18 +294,26 @@ pub async fn answer(
         return Err(super::ledgers::ask_for_proof(parts, peer, call.known));
     }
     let start = call.start.clone();
-    match store.register_start(peer, call.start, call.earlier).await {
-        Ok(()) => {}
+    let registered = match store.register_start(peer, call.start, call.earlier).await {
+        Ok(()) => Ok(()),
         Err(OpError::Failed(failure)) => return Err(store_fault(&failure)),
-        Err(OpError::Refused(refusal)) => {
-            return Err(ProblemCode::Unregistered.problem(refusal.to_string()));
-        }
-    }
+        Err(OpError::Refused(refusal)) => Err(refusal.to_string()),
+    };
     let known = store.peer_position(peer).map_err(fault)?.known;
     let last = match known.sequence {
         0 => None,
         sequence => store.peer_entry(peer, sequence).await.map_err(fault)?,
     };
+    if let Err(refusal) = registered {
+        // With the last entry: who lost it learns that, and not only that it is refused.
+        return Ok(StartRegistered {
+            ack: None,
+            refusal: Some(refusal),
+            last,
+            head,
+            entries: Vec::new(),
+        });
+    }
     let entries = store
         .entries_after(call.known, ENTRIES)
         .await
@@ -434,7 +331,8 @@ pub async fn answer(
         },
     )?;
     Ok(StartRegistered {
-        ack,
+        ack: Some(ack),
+        refusal: None,
         last,
         head,
         entries,
@@ -446,7 +344,7 @@ fn acknowledge(
     me: &MemberId,
     identity: &IdentityKey,
     body: IncarnationAck,
-) -> Result<countersign_policy::Envelope, Problem> {
+) -> Result<Envelope, Problem> {
     let at = now();
     Statement::new(
         bundle.directory().genesis(),
@@ -467,9 +365,7 @@ fn acknowledge(
 pub async fn record_when_complete(parts: &EngineParts) -> Result<(), StoreError> {
     let registration = &parts.registration;
     let bundle = parts.bundle.current();
-    if !registration.is_complete(&bundle, &parts.store)
-        || registration.recorded.swap(true, Ordering::SeqCst)
-    {
+    if !registration.is_complete(&bundle, &parts.store) || !registration.record() {
         return Ok(());
     }
     let incarnation = registration.incarnation();

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use countersign_policy::HexBytes;
 use countersign_policy::bundle::PolicyBundle;
 use countersign_policy::statement::{Kind, Observation, Statement};
+use countersign_policy::webauthn::CounterBook;
 use countersign_policy::{Envelope, FreezeSet, Hash, KeyId, MemberId, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
 
@@ -46,6 +48,7 @@ pub(super) fn load(
         time_floor: Timestamp::from_millis(0),
         statements: Statements::default(),
         freezes: FreezeSet::default(),
+        counters: CounterBook::default(),
         fresh: Vec::new(),
         rolled_back: None,
     };
@@ -249,6 +252,16 @@ impl State {
             self.starts.peers.insert(member, start);
         }
         self.load_statements(db)?;
+        let counters: Vec<(Vec<u8>, u32, Vec<u8>)> = all(
+            db,
+            "SELECT credential, counter, statement FROM webauthn_counters",
+            [],
+        )?;
+        for (credential, counter, statement) in counters {
+            let statement = Hash::from_bytes(tag_of(statement)?);
+            self.counters
+                .restore(HexBytes(credential), counter, statement);
+        }
         let floor: Vec<(i64,)> = all(db, "SELECT at FROM time_floor", [])?;
         if let [(at,)] = floor.as_slice() {
             self.time_floor = Timestamp::from_millis(*at);

@@ -6,6 +6,7 @@
 //!
 //! Operations are decided one after another, in memory, in the order in which they were asked for; many share one commit.
 
+mod counters;
 mod history;
 mod kek;
 mod ledger;
@@ -24,6 +25,7 @@ mod time_floor;
 mod writer;
 
 pub use crate::wire::Record;
+pub use counters::SeenCounter;
 pub use history::{CeremonyProgress, KeyBan};
 pub use kek::{Argon2Cost, DataKey, KekError, KeyEncryptionKey, MIN_PASSPHRASE, PassphraseKek};
 pub use ledger::{

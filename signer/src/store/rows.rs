@@ -89,6 +89,11 @@ pub(super) enum Write {
     TimeFloor {
         at: Timestamp,
     },
+    Counter {
+        credential: Vec<u8>,
+        counter: u32,
+        statement: Hash,
+    },
     Record {
         sequence: u64,
         at: Timestamp,
@@ -347,6 +352,15 @@ impl Write {
                 db,
                 "INSERT INTO time_floor (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = ?1",
                 params![at.as_millis()],
+            ),
+            Self::Counter {
+                credential,
+                counter,
+                statement,
+            } => one(
+                db,
+                "INSERT INTO webauthn_counters (credential, counter, statement) VALUES (?1, ?2, ?3)",
+                params![credential, counter, statement.as_bytes()],
             ),
             _ => Err(StoreError::Internal("a row that nobody writes")),
         }

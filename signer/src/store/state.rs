@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use countersign_policy::webauthn::CounterBook;
 use countersign_policy::{Envelope, FreezeSet, Hash, IdentityKey, KeyId, MemberId, Timestamp};
 
 use super::StoreError;
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub starts: Starts,
     pub time_floor: Timestamp,
     pub statements: Statements,
+    pub counters: CounterBook,
     /// What stands still. Empty after loading, until the bundles are there under which freezes open.
     pub freezes: FreezeSet,
     /// Own entries made since the last commit.

@@ -36,8 +36,10 @@ pub const MAX_STARTS: usize = 256;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartRegistered {
-    /// Its incarnation-ack statement over the sender's nonce.
-    pub ack: Envelope,
+    /// Its incarnation-ack statement over the sender's nonce, unless it refuses.
+    pub ack: Option<Envelope>,
+    /// Why it refuses: the start does not follow the newest one that it knows.
+    pub refusal: Option<String>,
     /// The last entry of the sender's ledger that the recipient holds. A sender that does not have it runs on an old copy of
     /// its store, or has a twin.
     pub last: Option<Envelope>,

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod assertions;
 mod frames;
 mod messages;
 mod shares;
@@ -15,6 +16,7 @@ mod statements;
 mod transactions;
 
 pub use access::{mutate_token, read_cursor};
+pub use assertions::{mutate_assertion, read_assertion};
 pub use frames::decode_frames;
 pub use messages::{MESSAGES, mutate_certificate, read_configuration, read_message};
 pub use shares::{answer_key_generation, answer_signing, make_shares, read_share};

@@ -15,7 +15,7 @@ fn show(envelope: &crate::Envelope) -> String {
         envelope.digest()
     );
     for signature in envelope.signatures() {
-        let (keyid, sig) = (&signature.keyid, hex::encode(signature.sig));
+        let (keyid, sig) = (&signature.keyid, hex::encode(&signature.sig));
         writeln!(out, "signed by {keyid} {sig}").unwrap();
     }
     out + &serde_json::to_string_pretty(&payload).unwrap()

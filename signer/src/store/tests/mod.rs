@@ -2,6 +2,7 @@
 
 pub(super) mod support;
 
+mod counters;
 mod crash;
 mod ledger;
 mod limits;
@@ -10,3 +11,5 @@ mod model;
 mod opening;
 mod peers;
 mod sealing;
+mod starts;
+mod statements;
