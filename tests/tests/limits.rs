@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use countersign_policy::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
 use countersign_policy::statement::{Authorization, Fate, Observation, SignRequest, Verified};
-use countersign_policy::testing::{OBSERVER, OTHER_OBSERVER, SOLANA_WALLET, wallet_id};
+use countersign_policy::testing::{
+    COORDINATOR, OBSERVER, OTHER_OBSERVER, SOLANA_WALLET, wallet_id,
+};
 use countersign_policy::{
     Amount, Envelope, Facts, Hash, LedgerGroupId, Lifetime, LimitId, MemberId, Network, Protocol,
     Reason,
@@ -329,4 +331,41 @@ async fn a_service_with_too_many_refused_requests_is_frozen_and_one_request_repe
             .any(|r| matches!(r, Reason::Frozen(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abandoned_session_returns_by_itself_when_all_its_participants_have_said_so() {
+    let mut cluster = cluster(3, 2, 2).await;
+    let nodes = cluster.members();
+    let pair = nodes[..2].to_vec();
+    let abandoned = solana(&mut cluster, "abandoned", 90_000);
+    cluster.deployment.set_now(now());
+    let deployment = &cluster.deployment;
+    let body = deployment.authorization_body(cluster.active(), &abandoned, &pair, 1);
+    let authorization = deployment.sign(COORDINATOR, 2, body);
+    let started = std::time::Instant::now();
+    // The second participant never hears of it from the coordinator.
+    cluster
+        .prepare(&nodes[0], &authorization, &abandoned)
+        .await
+        .unwrap();
+    let next = solana(&mut cluster, "next", 20_000);
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let authorization = cluster.authorize(&next, &pair, attempt);
+        match cluster.prepare(&nodes[0], &authorization, &next).await {
+            Ok(_) => break,
+            refused => assert_eq!(code(refused), ProblemCode::Policy),
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it never returns"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Two seconds of life, and twice the five seconds that clocks may differ, until the second participant may say so.
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_secs(11), "too early: {waited:?}");
+    pay(&mut cluster, &next, &pair, attempt + 1).await.unwrap();
 }
