@@ -233,7 +233,7 @@ async fn the_emergency_port_takes_stops_that_prove_themselves_and_nothing_else()
     );
     let cancel = cluster
         .deployment
-        .cancel(PAYMENTS, &request, CancelReason::Cancelled);
+        .cancel(PAYMENTS, &request, CancelReason::Initiator);
     for no in [&rejection, &cancel] {
         let stopped: Stopped = port.post_json(path::STOP, &stop(no)).await.unwrap();
         let ack = cluster
