@@ -11,6 +11,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
+use countersign_policy::bundle::ActiveBundle;
+use countersign_policy::limits::{LimitScope, Measure, Period};
 use countersign_policy::statement::Reservation;
 use countersign_policy::testing::TestDeployment;
 use countersign_policy::{
@@ -112,6 +114,46 @@ fn ledger(c: &mut Criterion) {
     group.finish();
 }
 
+/// A hundred limits, each of which counts every spend and is never reached.
+fn hundred_limits() -> ActiveBundle {
+    let mut deployment = TestDeployment::with_single_keys(3, 2);
+    for number in 0..100 {
+        let measure = Measure::Count { max: 1 << 40 };
+        let seconds = 86_400 - number;
+        deployment.add_limit(
+            &format!("limit-{number:02}"),
+            measure,
+            Period::Rolling { seconds },
+        );
+    }
+    for limit in &mut deployment.content_mut().limits {
+        limit.scope = LimitScope::default();
+    }
+    deployment.bundle()
+}
+
+/// How a reservation that a hundred limits count grows with what they count already.
+fn limited(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let bundle = hundred_limits();
+    let mut group = c.benchmark_group("ledger/reserve");
+    for spends in [10_000, 100_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = runtime.block_on(open(folder.path()));
+        runtime.block_on(store.set_limits(&bundle)).unwrap();
+        runtime.block_on(reserve(&store, 256, spends / 256, 0));
+        let mut run = 0;
+        group.throughput(Throughput::Elements(64));
+        group.bench_function(format!("limits=100/spends={spends}/at_once=64"), |b| {
+            b.iter_custom(|rounds| {
+                run += 1;
+                runtime.block_on(reserve(&store, 64, rounds, run))
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Pages of this process in memory, in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -164,6 +206,6 @@ fn open_large(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(5)).sample_size(20);
-    targets = ledger, open_large
+    targets = ledger, limited, open_large
 }
 criterion_main!(benches);

@@ -9,8 +9,11 @@ mod evidence;
 mod few;
 mod hit;
 mod model;
+pub mod protocol;
 mod series;
 mod spend;
+#[cfg(test)]
+mod tests;
 
 pub use book::LimitBook;
 pub use evidence::{Evidence, Subject, evidence};

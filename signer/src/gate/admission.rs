@@ -162,7 +162,7 @@ fn open_authorization(
     let body = &statement.body;
     if !body.participants.contains(me) && !body.witnesses.contains(me) {
         return Err(refuse(format!(
-            "{me} is neither among its participants nor its witnesses"
+            "{me} is not among its participants, nor its witnesses"
         )));
     }
     Ok(authorization)
