@@ -172,7 +172,22 @@ async fn two_bundles_that_block_each_other_are_resolved_by_one_that_names_both()
     assert_eq!(code(refused), ProblemCode::Bundle);
 
     let both = renamed(&mut cluster, "both", &[&one, &two]);
-    cluster.start_node(&nodes[2]).await;
     propose(&cluster, &nodes[0], &both).await.unwrap();
+    let until = Instant::now() + CALL;
+    loop {
+        let candidate = bundles(&cluster, &nodes[1]).await.candidate;
+        if candidate.is_some_and(|c| c.bundle == both) {
+            break;
+        }
+        assert!(Instant::now() < until, "node 2 does not change over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The third node could have followed one of the two: until it has spoken, nobody follows what supersedes them.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for node in &nodes[..2] {
+        let shown = bundles(&cluster, node).await;
+        assert_eq!(shown.active, cluster.active().digest(), "{node}");
+    }
+    cluster.start_node(&nodes[2]).await;
     wait_until_active(&cluster, &both).await;
 }

@@ -118,7 +118,7 @@ impl FollowedChain {
         })
     }
 
-    /// Stands behind a successor, durably, or refuses it. What this node follows already is acknowledged again.
+    /// Stands behind a successor, durably, or refuses it. The active bundle is acknowledged again.
     ///
     /// # Errors
     /// A fork, gap or rollback; missing signatures; another successor that this one does not supersede; a new key whose
@@ -130,7 +130,10 @@ impl FollowedChain {
     ) -> Result<BundleAck, Problem> {
         let mut followed = self.followed.lock().await;
         let digest = call.bundle.digest();
-        if let Some(answer) = followed.already(parts, &digest).await? {
+        // An earlier bundle of the chain is no successor, whoever brings it back.
+        if followed.chain.active().digest() == digest
+            && let Some(answer) = followed.already(parts, &digest).await?
+        {
             return Ok(answer);
         }
         let mut succession = followed.succession.clone();

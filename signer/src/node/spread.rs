@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use countersign_policy::statement::Kind;
+use countersign_policy::bundle::PolicyBundle;
+use countersign_policy::statement::{Kind, Statement};
 use countersign_policy::{Envelope, Hash, MemberId};
 use tokio::sync::watch;
 
@@ -202,8 +203,19 @@ pub(super) async fn answer(
     })
 }
 
-/// Takes what a peer passes on, one by one in its order. What is not acceptable here is declined, and named.
-async fn take_all(service: &Service, statements: Vec<Envelope>) -> Vec<RefusedStatement> {
+/// How many other successors a bundle names that it takes the place of.
+fn superseded(statement: &Envelope) -> usize {
+    if statement.payload_type() != Kind::PolicyBundle.payload_type() {
+        return 0;
+    }
+    serde_json::from_slice::<Statement<PolicyBundle>>(statement.payload())
+        .map_or(0, |bundle| bundle.body.supersedes.len())
+}
+
+/// Takes what a peer passes on, one by one in its order, but what resolves a fork before what made it: this node stands
+/// behind the first successor that it hears of. What is not acceptable here is declined, and named.
+async fn take_all(service: &Service, mut statements: Vec<Envelope>) -> Vec<RefusedStatement> {
+    statements.sort_by_cached_key(|s| std::cmp::Reverse(superseded(s)));
     let of_ceremonies = Kind::CeremonyTranscript.payload_type();
     let transcripts: Vec<Envelope> = statements
         .iter()

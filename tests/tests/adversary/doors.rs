@@ -133,7 +133,8 @@ async fn wrong_callers(arena: &mut Arena) {
         )
         .await;
     }
-    let invented = json!({"entries": [arena_statement(arena)], "known": 0, "head": 9});
+    let invented =
+        json!({"entries": [arena_statement(arena)], "known": 0, "head": 9, "incarnation": 9});
     let body = serde_json::to_vec(&invented).unwrap();
     let expected = ("ledger entry that is none", ProblemCode::Protocol);
     is_turned_away(

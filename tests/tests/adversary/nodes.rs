@@ -15,7 +15,9 @@ use countersign_signer::net::{
     BundleHandle, Frame, FrameKind, NodeClient, PeerIdentity, Server, ServerLimits, decode_batch,
     encode_batch,
 };
-use countersign_signer::wire::{EntriesKnown, Problem, ProblemCode, PushEntries, path};
+use countersign_signer::wire::{
+    EntriesKnown, Problem, ProblemCode, PushEntries, RegisterStart, StartRegistered, path,
+};
 
 use crate::arena::{Arena, CALL, OpenSession};
 
@@ -62,6 +64,14 @@ async fn entries(State(wire): State<Arc<Wire>>, Json(push): Json<PushEntries>) -
     }
 }
 
+async fn start(State(wire): State<Arc<Wire>>, Json(call): Json<RegisterStart>) -> Response {
+    let answer: Result<StartRegistered, _> = wire.client.post_json(path::START, &call, CALL).await;
+    match answer {
+        Ok(registered) => Json(registered).into_response(),
+        Err(error) => ProblemCode::Busy.problem(error.to_string()).into_response(),
+    }
+}
+
 impl Proxy {
     /// Restarts node 2 so that it reaches the victim through the proxy only.
     pub async fn before(arena: &mut Arena, victim: &MemberId, lie: Lie) -> Self {
@@ -73,6 +83,7 @@ impl Proxy {
         let routes = Router::new()
             .route(path::FRAMES, post(frames))
             .route(path::ENTRIES, post(entries))
+            .route(path::START, post(start))
             .with_state(wire);
         let bundle = BundleHandle::new(arena.cluster.active().clone());
         let tls = arena.cluster.tls(one.as_str());
