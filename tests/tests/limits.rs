@@ -14,18 +14,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_policy::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
-use countersign_policy::testing::{SOLANA_WALLET, wallet_id};
-use countersign_policy::{Amount, Envelope, LedgerGroupId, LimitId, MemberId, Protocol, Reason};
+use countersign_policy::statement::{Authorization, Fate, Observation, SignRequest, Verified};
+use countersign_policy::testing::{OBSERVER, OTHER_OBSERVER, SOLANA_WALLET, wallet_id};
+use countersign_policy::{
+    Amount, Envelope, Facts, Hash, LedgerGroupId, Lifetime, LimitId, MemberId, Network, Protocol,
+    Reason,
+};
 use countersign_signer::clock::now;
-use countersign_signer::wire::ProblemCode;
+use countersign_signer::net::CallError;
+use countersign_signer::node::ResourceConfig;
+use countersign_signer::wire::{Freezes, GiveStatement, ProblemCode, StatementTaken, path};
 use countersign_tests::cluster::{Cluster, Place};
-use countersign_tests::payments::{assemble, code, problem, solana};
+use countersign_tests::payments::{assemble, code, pay, problem, solana};
 
 const CAP: u64 = 100_000;
+/// So many refused requests freeze their service.
+const REFUSALS: usize = 20;
 
 /// A cluster with an Ed25519 wallet out of which at most [`CAP`] lamports go in an hour, as `quorum` nodes know it.
 async fn cluster(nodes: usize, threshold: u16, quorum: u16) -> Cluster {
-    let mut cluster = Cluster::start(nodes, threshold, Place::Inside).await;
+    let resources = ResourceConfig {
+        sign_timeout_seconds: 5,
+        spare_primes: 0,
+        auto_freeze_refusals: REFUSALS,
+        ..ResourceConfig::default()
+    };
+    let mut cluster = Cluster::start_with(nodes, threshold, Place::Inside, resources).await;
     cluster
         .make_key("hot-eddsa", Protocol::FrostEd25519, threshold)
         .await;
@@ -146,7 +160,7 @@ async fn sessions_that_race_over_the_three_pairs_never_sign_more_than_the_cap() 
     let again = *signed.first().unwrap();
     let authorization = cluster.authorize(&requests[again], &pairs[0], 20);
     assert!(attempt(cluster, &authorization, &requests[again], &pairs[0]).await);
-    let more = solana(cluster, "one-more", amount);
+    let more = solana(cluster, "one-more", amount + 100);
     let authorization = cluster.authorize(&more, &pairs[1], 1);
     let refused = problem(cluster.prepare(&pairs[1][0], &authorization, &more).await);
     assert_eq!(refused.code(), Some(ProblemCode::Policy));
@@ -172,7 +186,7 @@ async fn three_of_five_sign_with_a_witness_where_four_must_reserve() {
     );
     let with = |witnesses: &[MemberId]| {
         let witnesses = witnesses.to_vec();
-        move |body: &mut countersign_policy::statement::Authorization| body.witnesses = witnesses
+        move |body: &mut Authorization| body.witnesses = witnesses
     };
     let witnesses = [witness.clone()];
     // A coordinator that forgets the witness's receipt gets nothing.
@@ -206,6 +220,113 @@ async fn three_of_five_sign_with_a_witness_where_four_must_reserve() {
     assert_eq!(refused.code(), Some(ProblemCode::Policy));
     assert!(
         matches!(refused.reasons.as_slice(), [Reason::Limit(_)]),
+        "{refused:?}"
+    );
+}
+
+const CALL: Duration = Duration::from_secs(10);
+
+/// Gives a node what both chain observers say of the transaction of a request.
+async fn tell(
+    cluster: &Cluster,
+    node: &MemberId,
+    request: &Envelope,
+    blockhash: &str,
+) -> Result<StatementTaken, CallError> {
+    let opened: Verified<SignRequest> = cluster.active().directory().open(request).unwrap();
+    let facts = Facts::establish(cluster.active(), opened.body()).unwrap();
+    let body = Observation {
+        network: Network::SOLANA,
+        digest: Hash::from_bytes(*facts.transaction().digest().as_bytes()),
+        fate: Fate::BlockhashExpired {
+            blockhash: blockhash.to_owned(),
+            last_valid_block_height: 150,
+            block: 151,
+        },
+    };
+    let statement = cluster
+        .deployment
+        .quorum_signed(&[OBSERVER, OTHER_OBSERVER], body);
+    let call = GiveStatement { statement };
+    let client = cluster.client(node);
+    client.post_json(path::OBSERVATIONS, &call, CALL).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_dead_on_chain_returns_at_each_node_that_was_shown_the_proof() {
+    let mut cluster = cluster(3, 2, 2).await;
+    let nodes = cluster.members();
+    let pair = nodes[..2].to_vec();
+    let first = solana(&mut cluster, "dead", 90_000);
+    pay(&mut cluster, &first, &pair, 1).await.unwrap();
+    let second = solana(&mut cluster, "next", 20_000);
+    let refused = code(pay(&mut cluster, &second, &pair, 1).await);
+    assert_eq!(refused, ProblemCode::Policy);
+    let opened: Verified<SignRequest> = cluster.active().directory().open(&first).unwrap();
+    let facts = Facts::establish(cluster.active(), opened.body()).unwrap();
+    let Lifetime::Solana { blockhash } = facts.transaction().intent().lifetime.clone() else {
+        panic!("a Solana transaction");
+    };
+    // A proof about another blockhash is none.
+    let unfit = tell(
+        &cluster,
+        &nodes[0],
+        &first,
+        "11111111111111111111111111111112",
+    )
+    .await;
+    assert_eq!(code(unfit), ProblemCode::Statement);
+    tell(&cluster, &nodes[0], &first, &blockhash).await.unwrap();
+    // One node alone believes it: the other one still holds the spend against the limit.
+    let refused = code(pay(&mut cluster, &second, &pair, 2).await);
+    assert_eq!(refused, ProblemCode::Policy);
+    tell(&cluster, &nodes[1], &first, &blockhash).await.unwrap();
+    pay(&mut cluster, &second, &pair, 3).await.unwrap();
+    // What is dead is not signed again.
+    let again = code(pay(&mut cluster, &first, &pair, 2).await);
+    assert_eq!(again, ProblemCode::Transaction);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_with_too_many_refused_requests_is_frozen_and_one_request_repeated_freezes_nobody()
+ {
+    let mut cluster = cluster(3, 2, 2).await;
+    let nodes = cluster.members();
+    let pair = nodes[..2].to_vec();
+    // Far above what any rule allows.
+    let too_much = 2_000_000_000_000;
+    let one = solana(&mut cluster, "again-and-again", too_much);
+    for attempt in 1..=u32::try_from(REFUSALS).unwrap() + 2 {
+        let authorization = cluster.authorize(&one, &pair, attempt);
+        let refused = code(cluster.prepare(&nodes[0], &authorization, &one).await);
+        assert_eq!(refused, ProblemCode::Policy);
+    }
+    let honest = solana(&mut cluster, "honest", 1_000);
+    pay(&mut cluster, &honest, &pair, 1).await.unwrap();
+    for number in 0..REFUSALS as u64 {
+        let request = solana(&mut cluster, &format!("stolen-{number}"), too_much + number);
+        let authorization = cluster.authorize(&request, &pair, 1);
+        let refused = code(cluster.prepare(&nodes[0], &authorization, &request).await);
+        assert_eq!(refused, ProblemCode::Policy);
+    }
+    // The freeze travels by itself: also the node that never saw one of the requests has it.
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let client = cluster.client(&nodes[2]);
+        let freezes: Freezes = client.get_json(path::FREEZES, CALL).await.unwrap();
+        if freezes.in_force.len() == 1 {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{freezes:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let late = solana(&mut cluster, "late", 1_000);
+    let refused = problem(pay(&mut cluster, &late, &nodes[1..], 1).await);
+    assert!(
+        refused
+            .reasons
+            .iter()
+            .any(|r| matches!(r, Reason::Frozen(_))),
         "{refused:?}"
     );
 }

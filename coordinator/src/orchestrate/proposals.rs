@@ -104,11 +104,10 @@ fn approvers(
     proposal: &StoredProposal,
     envelope: &Envelope,
 ) -> Result<Vec<(MemberId, Envelope)>, BundleError> {
-    let authors = proposal.envelope.signatures().iter();
+    let mut authors = proposal.envelope.signatures().iter();
     let author = authors
-        .filter(|s| s.keyid == proposal.author.as_str())
-        .cloned()
-        .next();
+        .find(|s| s.keyid == proposal.author.as_str())
+        .cloned();
     let mut signed = Vec::new();
     for signature in envelope.signatures() {
         if signature.keyid == proposal.author.as_str() {

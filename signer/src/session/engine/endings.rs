@@ -30,6 +30,8 @@ impl Engine {
             Cause::Refused(authorization.issuer().to_string())
         };
         let (outcome, cause) = match aborted {
+            // It had no share to keep back.
+            Ok(_) if session.spend().is_witness(&self.parts.me) => ("not witnessed", coordinator()),
             Ok(true) => ("aborted", coordinator()),
             Ok(false) => ("failed after release", Cause::Happened),
             Err(_) => ("store fault", Cause::Happened),

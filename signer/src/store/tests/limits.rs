@@ -382,6 +382,7 @@ async fn a_lie_about_a_transaction_is_counted_besides_the_truth_and_never_in_its
     less.digests = truth.digests.clone();
     let mut mine_alone = truth.clone();
     mine_alone.session = hash("another session");
+    mine_alone.nonce = hash("another nonce");
     mine_alone.participants = vec![member("node-3")];
     let entries = vec![
         liar.says(reserved(less.clone())),
