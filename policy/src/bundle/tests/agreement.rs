@@ -289,3 +289,29 @@ fn every_successor_is_followed_in_some_run() {
     }
     assert_eq!(followed.len(), 4 * SHAPES.len());
 }
+
+/// Enough nodes confirm A and then C, which supersedes it; one that was away is told of A alone, the others of C alone.
+#[test]
+fn a_replacement_does_not_race_what_it_replaces() {
+    for (shape, world) in SHAPES.iter().zip(WORLDS.iter()) {
+        if shape.3 {
+            continue;
+        }
+        let honest = world.honest.len();
+        let lies = world.lies.len();
+        let ask = |successor| move |node| Event::Ask { node, successor };
+        let mut events: Vec<_> = (0..honest - 1).map(ask(0)).collect();
+        events.extend((0..honest - 1).map(ask(2)));
+        let hear = |node, from, count| Event::Hear { node, from, count };
+        // The last one hears of A, and the liars; the others of C, and the liars.
+        events.push(hear(honest - 1, 0, lies + honest - 1));
+        for node in 0..honest - 1 {
+            events.push(hear(node, 0, lies));
+            events.push(hear(node, lies + honest - 1, honest - 1));
+        }
+        let followed = run(world, &events);
+        let a = world.successors[0].digest();
+        assert!(followed.values().all(|d| *d == a), "{shape:?} {followed:?}");
+        assert_eq!(followed.len(), 1, "{shape:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Every rule on who approves, what holds limits and which credentials count, broken once.
 
+use p256::elliptic_curve::sec1::ToEncodedPoint as _;
+
 use super::content::{accepted, hot, of, refused, usdt_rule};
 use crate::bundle::{
     CedarFile, Credential, CredentialAlgorithm, Group, KeyState, PolicyBundle, Role, WalletTier,
@@ -121,14 +123,12 @@ fn cedar(text: &'static str) -> impl FnOnce(&mut PolicyBundle) {
 
 #[test]
 fn cedar_permits_are_held_to_the_same() {
-    let permit =
-        r#"@id("a") @needs("treasury:2") permit (principal, action, resource == Wallet::"hot");"#;
+    let permit = r#"@id("a") @needs("treasury:2") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     accepted(cedar(permit));
     let at = "rules/hot.cedar:1";
-    let alone =
-        r#"@id("a") @needs("treasury:1") permit (principal, action, resource == Wallet::"hot");"#;
+    let alone = r#"@id("a") @needs("treasury:1") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     refused(at, "met by one person", cedar(alone));
-    let without = r#"@id("a") permit (principal, action, resource == Wallet::"hot");"#;
+    let without = r#"@id("a") permit (principal, action, resource == Countersign::Wallet::"hot");"#;
     refused(at, "without approvals", cedar(without));
     // A file that permits nothing for the wallet is no rule for it.
     let forbid = r#"@id("a") @reason("closed") forbid (principal, action, resource);"#;
@@ -496,10 +496,11 @@ fn with_credential(change: impl FnOnce(&mut PolicyBundle)) -> impl FnOnce(&mut P
             allow_backup_eligible: false,
         });
         let secret = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+        let point = secret.public_key().to_encoded_point(true);
         of(c, OFFICER).credentials = vec![Credential {
             id: HexBytes(vec![1; 16]),
             algorithm: CredentialAlgorithm::Es256,
-            public_key: HexBytes(secret.public_key().to_sec1_bytes().to_vec()),
+            public_key: HexBytes(point.as_bytes().to_vec()),
         }];
         change(c);
     }
