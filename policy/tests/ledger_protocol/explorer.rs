@@ -1,7 +1,7 @@
 //! Visits every state that a model can reach, breadth first, so that the first violation found has the shortest trace.
 //!
-//! Written here instead of taking `stateright` (MIT, maintained): that brings some forty crates, a web server among them,
-//! into the tree of a custody product, for what this does in a hundred lines.
+//! Written here instead of taking `stateright`, which brings a web server and other crates into the tree of a custody
+//! product for what this does in a hundred lines.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
