@@ -25,7 +25,9 @@ const MAX_FILE: usize = 256 * 1024;
 /// The greatest number of rules in a bundle.
 const MAX_RULES: usize = 10_000;
 /// The greatest length of one rule, without spaces, comments and what is in quotes.
-const MAX_LENGTH: usize = 4_096;
+const MAX_LENGTH: usize = 2_048;
+/// The deepest nesting of brackets in a rule.
+const MAX_NESTING: usize = 32;
 /// The stack on which rules are parsed, in bytes: Cedar's parser and validator recurse without a bound of their own, and a
 /// rule of the greatest length nests no deeper than fits.
 const STACK: usize = 64 * 1024 * 1024;
@@ -169,6 +171,10 @@ fn parse(source: &Source<'_>, names: &Names<'_>) -> Result<Rule, Vec<RuleProblem
     if source.length() > MAX_LENGTH {
         let what = format!("the rule is longer than {MAX_LENGTH} characters outside of quotes");
         return Err(vec![source.problem(what, "split it")]);
+    }
+    if source.nesting() > MAX_NESTING {
+        let what = format!("brackets are nested more than {MAX_NESTING} levels deep");
+        return Err(vec![source.problem(what, "split the rule")]);
     }
     let policy = Policy::parse(None, source.rule).map_err(|errors| {
         let errors: Vec<_> = errors.iter().collect();

@@ -34,8 +34,12 @@ pub struct Answer<'a> {
     pub silent: Vec<&'a Rule>,
 }
 
-/// More stack than one level of a condition takes, in bytes, also without optimisation.
-const LEVEL: usize = 48 * 1024;
+/// More stack than one level of a condition takes, in bytes. Without optimisation frames are many times as large.
+const LEVEL: usize = if cfg!(debug_assertions) {
+    256 * 1024
+} else {
+    32 * 1024
+};
 /// What Cedar wants to see left, and more, in bytes.
 const RESERVE: usize = 256 * 1024;
 

@@ -27,6 +27,20 @@ impl<'a> Source<'a> {
         self.line_at(first_token(self.rule))
     }
 
+    /// How deep its brackets are nested.
+    pub(super) fn nesting(&self) -> usize {
+        let (mut now, mut most) = (0_usize, 0_usize);
+        for (_, token) in tokens(self.rule) {
+            match token {
+                Token::Open => now = now.saturating_add(1),
+                Token::Close => now = now.saturating_sub(1),
+                Token::End | Token::Other => {}
+            }
+            most = most.max(now);
+        }
+        most
+    }
+
     /// How long the rule is without spaces, comments and what is in quotes.
     pub(super) fn length(&self) -> usize {
         tokens(self.rule).count()
@@ -87,6 +101,10 @@ fn first_token(rule: &str) -> usize {
 enum Token {
     /// The end of a rule.
     End,
+    /// An opening bracket.
+    Open,
+    /// A closing bracket.
+    Close,
     /// Any other character outside of strings, or the beginning of a string.
     Other,
 }
@@ -114,6 +132,8 @@ fn tokens(text: &str) -> impl Iterator<Item = (usize, Token)> + '_ {
                     return Some((offset, Token::Other));
                 }
                 ';' => return Some((offset, Token::End)),
+                '(' | '[' | '{' => return Some((offset, Token::Open)),
+                ')' | ']' | '}' => return Some((offset, Token::Close)),
                 c if c.is_whitespace() => {}
                 _ => return Some((offset, Token::Other)),
             }
