@@ -239,6 +239,7 @@ async fn sign(args: Sign) -> Outcome {
     let profile = args.profile.load()?;
     let chain = verified::chain(&Api::new(&profile)?, &profile).await?;
     let mut envelope = read_envelope(&args.file)?;
+    let key = read_key(&args.key)?;
     // What it says is verified before anything is signed; a missing quorum is what further signers are for.
     let proposed = chain
         .verify_proposal(&envelope, clock::now())
@@ -246,7 +247,7 @@ async fn sign(args: Sign) -> Outcome {
     let changes = changes(chain.active().content(), proposed.body());
     args.format.say(policy::changes_text(&changes));
     envelope
-        .add_signature(args.member.as_str(), &read_key(&args.key)?)
+        .add_signature(args.member.as_str(), &key)
         .or_broken("cannot sign")?;
     chain
         .verify_proposal(&envelope, clock::now())

@@ -25,7 +25,7 @@ const LIFE: u64 = 300;
 pub async fn show(dir: &Path, api: &Api, profile: &Profile, report: &mut Report) -> Outcome {
     report.title("Large payments wait for officers, who decode the bytes themselves");
     approved(dir, api, profile, report).await?;
-    report.title("The day's limit holds over all payments, whichever nodes sign");
+    report.title("A limit over a day holds, whichever nodes sign: 80 of 100 USDT are used on BNB Smart Chain");
     sign(api, profile, report, &payments::OVER_THE_LIMIT).await?;
     report.title("One officer freezes a wallet at once; only two end it");
     frozen(dir, api, profile, report).await

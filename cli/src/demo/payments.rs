@@ -168,15 +168,15 @@ pub const LARGE: Order = order(
     1,
 );
 
-/// What would pass the day's limit after it.
+/// What would pass the day's limit, of which 80 are used.
 pub const OVER_THE_LIMIT: [Order; 1] = [refused(
     order(
-        "9,000 USDT more within the day",
-        ETHEREUM,
+        "50 USDT more on BNB Smart Chain",
+        BSC,
         "USDT",
-        "9000",
+        "50",
         EVM_EXCHANGE,
-        2,
+        1,
     ),
     None,
 )];
