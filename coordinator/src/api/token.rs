@@ -181,7 +181,7 @@ pub fn verify_token(
         .ok_or("the issuer has no API key here")?;
     if !own
         .iter()
-        .any(|key| key.verify(message.as_bytes(), &signature))
+        .any(|key| key.verify(message.as_bytes(), signature))
     {
         return Err("no API key of the issuer verifies the signature");
     }
