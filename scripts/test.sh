@@ -53,7 +53,22 @@ rust_tests() {
 export CI=true
 case "${1:-all}" in
   adversary)
-    part adversary rust_tests --package countersign-tests --test adversary
+    # A line for each attack: its name, who refused it, and why. The last line says how many there were.
+    attacks="$logs/attacks"
+    if cargo nextest --version >/dev/null 2>&1; then
+      rust_tests --package countersign-tests --test adversary --success-output final >"$attacks.log" 2>&1
+    else
+      rust_tests --package countersign-tests --test adversary -- --nocapture >"$attacks.log" 2>&1
+    fi
+    status=$?
+    sed -E 's/^ +//' "$attacks.log" | grep -E ' refused by ' | sort -u
+    if [ "$status" -ne 0 ]; then
+      grep -E '^ *(FAIL|TIMEOUT|error)|panicked|FAILED' "$attacks.log" | sort -u
+      echo "failed: an attack was not refused as it should be, or could not be made" >&2
+    fi
+    sed -E 's/^ +//' "$attacks.log" | awk '/^[0-9]+ attacks, [0-9]+ refused$/ { a += $1; r += $3 }
+      END { printf "%d attacks, %d refused\n", a, r }'
+    exit "$status"
     ;;
   all)
     export -f rust_tests
