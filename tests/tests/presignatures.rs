@@ -348,8 +348,13 @@ async fn an_old_copy_of_the_files_holds_none(scene: &mut Scene) {
     scene.cluster.start_node(&pair[0]).await;
     let after = scene.pool(&pair, 2).await;
     scene.cluster.kill(&pair[0]).await;
-    // Filling pools writes nothing, so the copy is no step back for the ledger and the node starts on it.
+    // Filling pools writes nothing, so the copy is no step back for the ledger. The start in between shows: peers remember it.
+    let newest = scene.cluster.node_folder(&pair[0]).join("newest");
+    put(&data, &newest);
     put(&copy, &data);
+    let refused = scene.cluster.try_start_node(&pair[0]).await;
+    refused.expect_err("a node starts on an old copy");
+    put(&newest, &data);
     scene.cluster.start_node(&pair[0]).await;
     for presignature in before.iter().chain(&after) {
         let request = scene.payment();
