@@ -98,6 +98,7 @@ fn converse(mut stream: UnixStream, sim: &Sim) -> std::io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&stream).take(MAX_LINE)).read_line(&mut line)?;
+    let complete = line.ends_with('\n');
     let answer = match line.strip_suffix('\n').map(Command::parse) {
         Some(Some(command)) => command.carry_out(sim),
         Some(None) => Err("unknown command".to_owned()),
@@ -109,8 +110,13 @@ fn converse(mut stream: UnixStream, sim: &Sim) -> std::io::Result<()> {
         Ok(facts) => format!("ok {facts}"),
         Err(problem) => format!("error {}", problem.replace('\n', " ")),
     };
-    stream.write_all(line.as_bytes())?;
-    stream.write_all(b"\n")
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    if !complete {
+        // Closing over unread bytes would take the answer away from whoever sent them.
+        stream.shutdown(std::net::Shutdown::Write)?;
+        std::io::copy(&mut (&stream).take(MAX_LINE << 4), &mut std::io::sink())?;
+    }
+    Ok(())
 }
 
 /// Why a command was not carried out.
