@@ -45,9 +45,8 @@ impl Real {
             return Err(LoadError::Itself(path.into()));
         }
         // SAFETY: not null; the library is never unloaded, and PKCS#11 lets nobody write to the list.
-        Ok(Self {
-            functions: unsafe { &*list },
-        })
+        let functions = unsafe { &*list };
+        Ok(Self { functions })
     }
 
     pub(crate) fn functions(&self) -> &'static CK_FUNCTION_LIST {

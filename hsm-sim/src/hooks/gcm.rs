@@ -92,12 +92,11 @@ unsafe fn gcm<'a>(mechanism: *const CK_MECHANISM) -> Option<&'a CK_GCM_PARAMS> {
     let mechanism = unsafe { mechanism.as_ref() }?;
     let is_gcm = mechanism.mechanism == CKM_AES_GCM
         && mechanism.ulParameterLen == std::mem::size_of::<CK_GCM_PARAMS>() as CK_ULONG;
-    // SAFETY: null, or parameters of this size.
-    if is_gcm {
-        unsafe { mechanism.pParameter.cast::<CK_GCM_PARAMS>().as_ref() }
-    } else {
-        None
+    if !is_gcm {
+        return None;
     }
+    // SAFETY: null, or parameters of this size.
+    unsafe { mechanism.pParameter.cast::<CK_GCM_PARAMS>().as_ref() }
 }
 
 fn iv_bits_are_right(parameters: &CK_GCM_PARAMS) -> bool {

@@ -50,8 +50,8 @@ pub(crate) unsafe fn get_attribute_value(
     {
         match attribute.type_ {
             CKA_EC_POINT if device.raw_ec_point => strip_octet_string(attribute),
-            // SAFETY: the caller has `room` bytes where the attribute points to.
             CKA_EC_PARAMS if device.ed25519_gnu => {
+                // SAFETY: the caller has `room` bytes where the attribute points to.
                 let renamed = unsafe { rename_curve(attribute, room) };
                 if renamed != CKR_OK {
                     return renamed;

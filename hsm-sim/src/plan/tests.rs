@@ -188,7 +188,7 @@ proptest! {
         at in 0usize..2000, with in any::<char>(), cut in any::<bool>(),
     ) {
         let good = include_str!("every_fault.toml");
-        let at = good.char_indices().map(|(i, _)| i).filter(|i| *i <= at).last().unwrap_or(0);
+        let at = good.char_indices().map(|(i, _)| i).rfind(|i| *i <= at).unwrap_or(0);
         let mut bad = good.to_owned();
         if cut { bad.truncate(at) } else { bad.insert(at, with) }
         if let Err(error) = Plan::parse(&bad) {
