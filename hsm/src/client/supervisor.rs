@@ -262,6 +262,8 @@ impl Shared {
             let hangs = self.hangs(&state);
             if hangs && let Some(process) = &mut child {
                 state.metrics.hangs = state.metrics.hangs.saturating_add(1);
+                // Its reader notices. Until then it is given nothing, and does not count as hanging again.
+                state.ready = false;
                 state.heard = Some(Instant::now());
                 let _ = process.kill();
             }

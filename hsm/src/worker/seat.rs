@@ -246,9 +246,8 @@ impl Seat {
                 self.token.log_in_again(&inside, seen);
             }
             Action::Reinitialise => {
-                if self.token.reinitialise(seen) {
-                    incidents.push(Incident::Reinitialised);
-                }
+                let again = self.token.reinitialise(seen);
+                incidents.extend(again.then_some(Incident::Reinitialised));
             }
             Action::Find if tries.count > 1 && !self.token.well_since(begun) => {
                 let inside = self.token.gate().enter();

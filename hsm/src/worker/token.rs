@@ -369,7 +369,7 @@ impl Token {
             pacing.pause = pacing
                 .pause
                 .saturating_mul(2)
-                .clamp(Duration::from_millis(20), Duration::from_secs(1));
+                .clamp(Duration::from_millis(20), Duration::from_millis(500));
             pacing.next = now.checked_add(pacing.pause).unwrap_or(now);
         }
         let Some(_alone) = self.gate.close(PATIENCE) else {
@@ -449,7 +449,10 @@ impl Token {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.succeeded.store(now, Ordering::Relaxed);
         let mut pacing = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
-        pacing.pause = Duration::ZERO;
+        if pacing.pause > Duration::ZERO {
+            pacing.pause = Duration::ZERO;
+            pacing.next = self.started;
+        }
     }
 
     /// Whether anybody succeeded since.
