@@ -14,6 +14,7 @@ pub mod ceremony;
 pub mod clock;
 pub mod files;
 pub mod gate;
+pub mod hsm;
 pub mod net;
 pub mod node;
 mod plain;
