@@ -21,6 +21,7 @@ mod ceremonies;
 mod confirms;
 mod doors;
 mod floods;
+mod freezes;
 mod hands;
 mod ledgers;
 mod nodes;
