@@ -13,6 +13,7 @@ use countersign_policy::{
 };
 use countersign_signer::clock::now;
 use countersign_signer::net::CallError;
+use countersign_signer::node::ResourceConfig;
 use countersign_signer::wire::{Prepare, Prepared, Problem, ProblemCode, path};
 use countersign_tests::cluster::{Cluster, Place};
 
@@ -41,14 +42,29 @@ impl Arena {
         arena
     }
 
+    /// The same with other bounds of the nodes.
+    pub async fn with_resources(resources: ResourceConfig) -> Self {
+        let cluster = Cluster::start_with(3, 2, Place::Inside, resources).await;
+        let mut arena = Self::over(cluster);
+        arena
+            .cluster
+            .make_key("hot-ecdsa", Protocol::Dkls23, 2)
+            .await;
+        arena
+    }
+
     /// Nodes without a key.
     pub async fn empty(nodes: usize, threshold: u16) -> Self {
         Self::at(Place::Inside, nodes, threshold).await
     }
 
     pub async fn at(place: Place, nodes: usize, threshold: u16) -> Self {
+        Self::over(Cluster::start(nodes, threshold, place).await)
+    }
+
+    fn over(cluster: Cluster) -> Self {
         Self {
-            cluster: Cluster::start(nodes, threshold, place).await,
+            cluster,
             payments: 0,
             attacks: 0,
             refused: 0,

@@ -1,6 +1,6 @@
 //! WebAuthn assertions in place of approvals: made elsewhere, for something else, by somebody else, or by a copy.
 
-use countersign_policy::statement::{Approval, Authorization, Statement};
+use countersign_policy::statement::{Approval, Authorization, Statement, Verdict};
 use countersign_policy::testing::{
     AssertionDraft, COORDINATOR, OTHER_OFFICERS, PAYMENTS, TestAuthenticator,
 };
@@ -262,6 +262,26 @@ async fn kinds(arena: &mut Arena, office: &mut Office) {
     let attack = "sign request with an officer's device";
     arena
         .prepare_is_refused(attack, &authorization, &request, expected)
+        .await;
+    // A no as well: whoever could forge one would stop every payment.
+    let stopped = arena.payment();
+    let mut body = office.body(arena, &stopped);
+    body.verdict = Verdict::Reject {
+        reason: "because".to_owned(),
+    };
+    let rejection = asserted(arena, body, |challenge| {
+        let mut device = TestAuthenticator::eddsa("guard");
+        let mut draft = device.draft(challenge);
+        draft.rp_id = "login.example.com".to_owned();
+        device.sign(draft)
+    });
+    let answer = arena.cluster.stop(&node, &stopped, &rejection).await;
+    let words = "the assertion of officer-3 is refused: it was made for another relying party";
+    let subject = stopped.digest().to_string();
+    let refused = (ProblemCode::Statement, words);
+    let attack = "rejection with an assertion for another relying party";
+    arena
+        .refused(attack, &node, ("stop", &subject), answer, refused)
         .await;
     let opened: Statement<Authorization> =
         serde_json::from_slice(call.authorization.payload()).unwrap();

@@ -97,7 +97,14 @@ async fn forged_freezes(arena: &mut Arena, former: &IdentityKey) {
         reason: "because".to_owned(),
     };
     let honest = arena.signed(OFFICER, all());
-    for issuer in [PAYMENTS, COORDINATOR, OPERATOR, AUTHOR, APPROVERS[0], AUDITOR] {
+    for issuer in [
+        PAYMENTS,
+        COORDINATOR,
+        OPERATOR,
+        AUTHOR,
+        APPROVERS[0],
+        AUDITOR,
+    ] {
         let freeze = arena.signed(issuer, all());
         let attack = format!("freeze of everything by {issuer}");
         let expected = (NO_STATEMENT, "no role that may issue");
@@ -304,12 +311,7 @@ async fn lowered_limits(arena: &mut Arena) {
     }
 }
 
-async fn few_unfreeze(
-    arena: &mut Arena,
-    freeze: Hash,
-    second: &IdentityKey,
-    former: &IdentityKey,
-) {
+async fn few_unfreeze(arena: &mut Arena, freeze: Hash, second: &IdentityKey, former: &IdentityKey) {
     let other = OTHER_OFFICERS[0];
     let alone = arena.unfreeze_by(&[OFFICER], freeze);
     let honest = arena.unfreeze_by(&[OFFICER, other], freeze);
@@ -374,10 +376,13 @@ async fn few_unfreeze(
         cases.push((attack, unfreeze, "and is no security-officer"));
     }
     let approvers = arena.unfreeze_by(&APPROVERS, freeze);
-    cases.push(("unfreeze by two policy approvers", approvers, "and is no security-officer"));
+    cases.push((
+        "unfreeze by two policy approvers",
+        approvers,
+        "and is no security-officer",
+    ));
     for (attack, change, words) in moved_unfreezes() {
-        let mut statement: Statement<Unfreeze> =
-            serde_json::from_slice(honest.payload()).unwrap();
+        let mut statement: Statement<Unfreeze> = serde_json::from_slice(honest.payload()).unwrap();
         change(&mut statement);
         let moved = arena.cluster.deployment.sign_by(&statement, &[other]);
         cases.push((attack, moved, words));
@@ -452,8 +457,14 @@ async fn named_freezes(arena: &mut Arena, everything: Hash) {
 async fn entries(arena: &mut Arena) {
     let (one, three) = (arena.node(1), arena.node(3));
     let rule = RuleId::new("no-such-rule").unwrap();
-    arena.cluster.deployment.set_now(countersign_signer::clock::now());
-    let freeze = arena.cluster.deployment.freeze(OFFICER, FreezeTarget::Rule { rule });
+    arena
+        .cluster
+        .deployment
+        .set_now(countersign_signer::clock::now());
+    let freeze = arena
+        .cluster
+        .deployment
+        .freeze(OFFICER, FreezeTarget::Rule { rule });
     let taken = arena.give(&three, path::FREEZE, &freeze).await.unwrap();
     arena.wait_for_freezes(taken.freeze_head).await;
     let entry = taken.entry.unwrap();
@@ -474,7 +485,10 @@ async fn entries(arena: &mut Arena) {
     let answer: Result<EntriesKnown, CallError> =
         client.post_json(path::ENTRIES, &call, CALL).await;
     let attack = "genuine ledger entry transplanted from another node";
-    let expected = (ProblemCode::Protocol, "an entry given as node-2's is by node-3");
+    let expected = (
+        ProblemCode::Protocol,
+        "an entry given as node-2's is by node-3",
+    );
     arena
         .refused(attack, &one, ("peer", "node-2"), answer, expected)
         .await;

@@ -31,6 +31,8 @@ mod receipts;
 mod replays;
 mod requests;
 mod stops;
+mod successions;
+mod thefts;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn child_entry() {
