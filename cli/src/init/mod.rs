@@ -274,6 +274,7 @@ fn genesis(members: &[Identity], organisation: &str, now: Timestamp) -> Outcome<
         cedar: Vec::new(),
         ledger_groups: Vec::new(),
         limits: Vec::new(),
+        nonce_leads: Vec::new(),
         reference: None,
         fee_caps: Vec::new(),
     };

@@ -7,7 +7,7 @@ use crate::approvals::Needs;
 use crate::envelope::IdentityPublicKey;
 use crate::hash::Hash;
 use crate::id::{GroupId, KeyId, MemberId, RuleId, WalletId};
-use crate::limits::{LedgerGroup, Limit, Reference};
+use crate::limits::{LedgerGroup, Limit, NonceLead, Reference};
 use crate::protocol::Protocol;
 use crate::statement::{Body, Kind};
 use crate::time::Timestamp;
@@ -451,6 +451,9 @@ pub struct PolicyBundle {
     /// Cumulative limits, by ascending id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// How far nonces may run ahead of what chain observers saw, by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nonce_leads: Vec<NonceLead>,
     /// Reference prices, for limits across assets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,

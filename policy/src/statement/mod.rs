@@ -26,7 +26,7 @@ pub(crate) use directory::{Signer, Signers, open_quorum_in, parse};
 pub use freeze::{Freeze, FreezeTarget, Unfreeze};
 pub use incarnation::IncarnationAck;
 pub use ledger::{LedgerEntry, LedgerEvent, Reservation};
-pub use observation::{Fate, Observation};
+pub use observation::{Fate, Observation, UsedNonce};
 pub use request::{
     Cancel, CancelReason, MAX_TRANSACTION, SignRequest, StatedIntent, StopAck, StopOutcome,
     TransactionHex,

@@ -113,6 +113,7 @@ pub(super) fn without_keys(identities: &BTreeMap<MemberId, IdentityKey>) -> Poli
         cedar: Vec::new(),
         ledger_groups: Vec::new(),
         limits: Vec::new(),
+        nonce_leads: Vec::new(),
         reference: None,
         fee_caps: Vec::new(),
     }

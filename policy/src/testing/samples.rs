@@ -172,6 +172,7 @@ fn officer_samples(
             transaction: "0x01".to_owned(),
             block: 1_000,
             depth: 64,
+            used: None,
         },
     };
     let incarnation = IncarnationAck {

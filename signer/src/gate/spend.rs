@@ -196,6 +196,11 @@ pub fn store_fault(fault: &StoreError) -> Problem {
 fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
     let code = match refusal {
         ReserveRefusal::Limit(hit) => return limit_hit(hit),
+        ReserveRefusal::NonceAhead(ahead) => {
+            let mut problem = ProblemCode::Policy.problem(refusal.to_string());
+            problem.reasons.push(Reason::NonceAhead(ahead.clone()));
+            return problem;
+        }
         ReserveRefusal::NoRules => ProblemCode::Busy,
         ReserveRefusal::Aborted => ProblemCode::Aborted,
         ReserveRefusal::Dead => ProblemCode::Transaction,

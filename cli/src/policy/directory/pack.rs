@@ -11,7 +11,7 @@ use countersign_policy::{Hash, KeyId, MemberId, Network, Protocol, PublicKey, Ti
 use super::document::{Document, FILE};
 use super::locate::Source;
 use super::problem::Problem;
-use crate::policy::entries::{Names, Wrong, sorted};
+use crate::policy::entries::{Names, Wrong, in_order, sorted};
 
 /// What a policy follows: what it takes over from the version before.
 #[derive(Debug, Clone)]
@@ -99,6 +99,8 @@ impl Packer<'_> {
         }
         let mut cedar = cedar.to_vec();
         cedar.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut nonce_leads: Vec<_> = document.nonce_leads.iter().map(in_order).collect();
+        nonce_leads.sort_by(|a, b| a.id.cmp(&b.id));
 
         let mut bundle = PolicyBundle {
             version: basis.version,
@@ -118,6 +120,7 @@ impl Packer<'_> {
             cedar,
             ledger_groups,
             limits: Vec::new(),
+            nonce_leads,
             reference: None,
             fee_caps: Vec::new(),
         };

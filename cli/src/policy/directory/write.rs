@@ -67,6 +67,7 @@ impl Writer<'_> {
         self.fee_caps()?;
         self.ledger_groups()?;
         self.limits()?;
+        self.nonce_leads()?;
         self.reference()?;
         self.webauthn()
     }
@@ -339,6 +340,28 @@ impl Writer<'_> {
         }
         if let Some(destination) = &limit.scope.destination {
             self.field("destination", destination)?;
+        }
+        Ok(())
+    }
+
+    fn nonce_leads(&mut self) -> fmt::Result {
+        self.comment(
+            "How far nonces of EVM accounts may lead the last one that chain observers saw used: signed transactions that wait for\n\
+             others are at most `max`. Accounts begin at 0; `first` says where one begins that signed elsewhere before.\n\
+             [[nonce_leads]]\nid = \"eth-nonces\"\nnetwork = \"eip155:1\"\nmax = 16\nwallets = [\"treasury\"]\n\
+             first = [{ account = \"0x28C6c06298d514Db089934071355E5743bf21d60\", nonce = 120 }]",
+        )?;
+        for lead in &self.bundle.nonce_leads {
+            writeln!(self.out, "\n[[nonce_leads]]")?;
+            self.field("id", &lead.id)?;
+            self.field("network", lead.network)?;
+            self.field("max", lead.max)?;
+            if !lead.wallets.is_empty() {
+                self.field("wallets", &lead.wallets)?;
+            }
+            if !lead.first.is_empty() {
+                self.field("first", &lead.first)?;
+            }
         }
         Ok(())
     }

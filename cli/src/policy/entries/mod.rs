@@ -26,7 +26,7 @@ use countersign_policy::{
 use serde::Deserialize;
 
 pub use assets::resolve_asset;
-pub use limits::{LimitEntry, Names, ReferenceEntry, destination, write_period};
+pub use limits::{LimitEntry, Names, ReferenceEntry, destination, in_order, write_period};
 pub use people::{KeyStateEntry, MemberEntry};
 pub use text::Units;
 pub(super) use text::moment;

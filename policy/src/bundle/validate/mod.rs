@@ -108,6 +108,7 @@ pub fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError> {
     money::cedar(&mut findings, bundle);
     limits::ledger_groups(&mut findings, bundle);
     limits::limits(&mut findings, bundle);
+    limits::nonce_leads(&mut findings, bundle);
     limits::reference(&mut findings, bundle);
     let rules = findings.rules(bundle);
     if let Some(rules) = &rules {

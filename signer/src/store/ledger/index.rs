@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use countersign_policy::limits::LimitHit;
+use countersign_policy::limits::{LimitHit, NonceAhead};
 use countersign_policy::statement::{LedgerEvent, Reservation};
 use countersign_policy::{ExternalId, FreezeSet, Hash, MemberId, Timestamp};
 
@@ -79,6 +79,7 @@ pub(in crate::store) enum NoReserve {
     Dead,
     TooFew(TooFew),
     Limit(LimitHit),
+    NonceAhead(NonceAhead),
     NonceUsed,
     Stopped(Author),
     ExternalId { request: Option<Hash>, by: Author },
@@ -214,6 +215,10 @@ impl Index {
         let reservers: Vec<&MemberId> = r.participants.iter().chain(witnesses).collect();
         if let Some(too_few) = self.spends.too_few(r, &reservers) {
             return Err(NoReserve::TooFew(too_few));
+        }
+        // Nothing to look at again at the release: what observers saw never becomes less.
+        if let Some(ahead) = self.spends.nonce_ahead(r) {
+            return Err(NoReserve::NonceAhead(ahead));
         }
         match self.spends.hits(r, freezes, now).into_iter().next() {
             Some(hit) => Err(NoReserve::Limit(hit)),

@@ -400,6 +400,7 @@ impl State {
                 found: few.found,
             },
             NoReserve::Limit(hit) => ReserveRefusal::Limit(hit),
+            NoReserve::NonceAhead(ahead) => ReserveRefusal::NonceAhead(ahead),
             NoReserve::NonceUsed => ReserveRefusal::NonceUsed,
             NoReserve::Stopped(by) => ReserveRefusal::Stopped {
                 by: self.peer_name(by),
