@@ -8,6 +8,11 @@ pub fn module_path() -> Option<PathBuf> {
     beside("libcountersign_hsm_sim.so")
 }
 
+/// The same with `C_GetInterface`, for tests with `countersign-hsm-sim-luna` among their dependencies.
+pub fn luna_module_path() -> Option<PathBuf> {
+    beside("libcountersign_hsm_sim_luna.so")
+}
+
 fn beside(name: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     // Tests are in target/debug/deps, programs in target/debug. What cargo has built last is in deps.
