@@ -8,8 +8,11 @@
 )]
 
 mod deaths;
+mod devices;
 mod keys;
+mod matrix;
 mod pins;
 mod sealing;
 mod signing;
+mod simulated;
 mod token;
