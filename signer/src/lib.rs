@@ -12,6 +12,7 @@
 
 pub mod ceremony;
 pub mod clock;
+pub mod cold;
 pub mod files;
 pub mod gate;
 pub mod net;
@@ -21,4 +22,5 @@ pub mod process;
 pub mod session;
 pub mod store;
 pub mod threshold;
+pub mod token;
 pub mod wire;

@@ -251,6 +251,7 @@ impl Nodes {
         if terms.witnesses.contains(node) {
             return Ok(Signed {
                 signatures: Vec::new(),
+                confirm: None,
             });
         }
         let facts = Facts::establish(&self.bundle(node), &request).unwrap();
@@ -266,6 +267,7 @@ impl Nodes {
             .push((terms.request, digest));
         Ok(Signed {
             signatures: vec![key.sign(facts.transaction(), &request.path)],
+            confirm: None,
         })
     }
 
@@ -473,6 +475,7 @@ impl NodeApi for ScriptedNodes {
         let chain = &following[node].chain;
         let active = chain.active();
         now_or(Ok(Bundles {
+            acks: Vec::new(),
             candidate: None,
             active: active.digest(),
             version: active.content().version,

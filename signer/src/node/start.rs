@@ -145,6 +145,7 @@ impl Node {
             )),
             primes: PrimeMaker::default(),
             shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
+            tokens: None,
             resources: r,
             presignatures: config.presignatures,
         }));
