@@ -1,0 +1,15 @@
+//! The client against a real SoftHSM: each test has a token directory and worker processes of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+mod deaths;
+mod keys;
+mod pins;
+mod sealing;
+mod signing;
+mod token;
