@@ -10,6 +10,7 @@ mod clock;
 mod cluster;
 mod demo;
 mod failure;
+mod hsm;
 mod https;
 mod init;
 mod inspect;
@@ -74,6 +75,7 @@ enum Command {
     Unfreeze(officer::unfreeze::Args),
     Freezes(officer::freeze::FreezesArgs),
     Token(token::Args),
+    Hsm(hsm::Args),
     Demo(demo::Args),
     Node(serve::NodeArgs),
     Coordinator(serve::CoordinatorArgs),
@@ -125,6 +127,7 @@ fn run(command: Command) -> Outcome {
         Command::Init(args) => client(init::run(args)),
         Command::Node(args) => serve::node(args),
         Command::Coordinator(args) => serve::coordinator(args),
+        Command::Hsm(args) => hsm::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

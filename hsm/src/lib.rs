@@ -42,7 +42,7 @@ mod uri;
 #[doc(hidden)]
 pub mod worker;
 
-pub use client::{HsmClient, KeyHandle, LATENCY_STEPS, Metrics};
+pub use client::{Health, HsmClient, KeyHandle, LATENCY_STEPS, Metrics};
 pub use config::{
     CountLow, Device, Ed25519Params, GcmIv, HsmConfig, HsmConfigError, KeyAttribute, Quirks,
     find_worker,

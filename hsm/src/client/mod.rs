@@ -62,6 +62,15 @@ impl KeyHandle {
     }
 }
 
+/// How long the canary took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// With the way to the token and back, and verification.
+    pub total: Duration,
+    /// Inside the module alone.
+    pub inside: Duration,
+}
+
 /// How long a start waits for a token.
 const START: Duration = Duration::from_secs(15);
 /// How long a token may take to make a key.
@@ -339,7 +348,7 @@ impl HsmClient {
     /// [`HsmError`].
     pub fn keys_blocking(&self) -> Result<Vec<KeySummary>, HsmError> {
         match self.wait_for(Op::List, false, GENERATION)? {
-            Reply::Keys(keys) => Ok(keys),
+            (Reply::Keys(keys), _) => Ok(keys),
             _ => Err(HsmError::Protocol),
         }
     }
@@ -349,30 +358,32 @@ impl HsmClient {
     ///
     /// # Errors
     /// [`HsmError::WrongCanary`], and whatever keeps the token from signing.
-    pub async fn health(&self) -> Result<Duration, HsmError> {
+    pub async fn health(&self) -> Result<Health, HsmError> {
         let public = match self.known_canary() {
             Some(public) => public,
             None => self.learn_canary(self.ask(Op::DescribeCanary, false).await?)?,
         };
         let (challenge, begun) = challenge();
-        let given = self.ask(Op::Canary { challenge }, false).await?;
-        sung(&public, &challenge, given)?;
-        Ok(begun.elapsed())
+        let patience = self.shared().patience();
+        let given = self
+            .ask_for(Op::Canary { challenge }, false, patience)
+            .await?;
+        sung(&public, &challenge, given, begun)
     }
 
     /// [`HsmClient::health`], blocking.
     ///
     /// # Errors
     /// As there.
-    pub fn health_blocking(&self) -> Result<Duration, HsmError> {
+    pub fn health_blocking(&self) -> Result<Health, HsmError> {
         let public = match self.known_canary() {
             Some(public) => public,
             None => self.learn_canary(self.ask_blocking(Op::DescribeCanary, false)?)?,
         };
         let (challenge, begun) = challenge();
-        let given = self.ask_blocking(Op::Canary { challenge }, false)?;
-        sung(&public, &challenge, given)?;
-        Ok(begun.elapsed())
+        let patience = self.shared().patience();
+        let given = self.wait_for(Op::Canary { challenge }, false, patience)?;
+        sung(&public, &challenge, given, begun)
     }
 
     /// Encrypts a data key with an AES key of the token; `aad` says where it belongs. Blocks.
@@ -426,8 +437,9 @@ impl HsmClient {
         &self.owner.shared
     }
 
-    async fn ask(&self, op: Op, fresh: bool) -> Outcome {
-        self.ask_for(op, fresh, self.shared().patience()).await
+    async fn ask(&self, op: Op, fresh: bool) -> Result<Reply, HsmError> {
+        let answered = self.ask_for(op, fresh, self.shared().patience()).await;
+        answered.map(|(reply, _)| reply)
     }
 
     async fn ask_for(&self, op: Op, fresh: bool, patience: Duration) -> Outcome {
@@ -438,8 +450,9 @@ impl HsmClient {
         told.await.unwrap_or(Err(HsmError::Closed))
     }
 
-    fn ask_blocking(&self, op: Op, fresh: bool) -> Outcome {
-        self.wait_for(op, fresh, self.shared().patience())
+    fn ask_blocking(&self, op: Op, fresh: bool) -> Result<Reply, HsmError> {
+        let answered = self.wait_for(op, fresh, self.shared().patience());
+        answered.map(|(reply, _)| reply)
     }
 
     fn wait_for(&self, op: Op, fresh: bool, patience: Duration) -> Outcome {
@@ -505,7 +518,7 @@ impl Asking {
 fn prehash_check(
     key: &KeyHandle,
     prehash: &Prehash,
-    given: Outcome,
+    given: Result<Reply, HsmError>,
 ) -> Result<Option<RecoverableSignature>, HsmError> {
     let Verifier::Secp256k1(verifier) = &key.verifier else {
         return Err(HsmError::Kind {
@@ -519,7 +532,7 @@ fn prehash_check(
 fn message_check(
     key: &KeyHandle,
     message: &[u8],
-    given: Outcome,
+    given: Result<Reply, HsmError>,
 ) -> Result<Option<[u8; 64]>, HsmError> {
     let Verifier::Ed25519(verifier) = &key.verifier else {
         return Err(HsmError::Kind {
@@ -577,13 +590,21 @@ fn challenge() -> ([u8; 32], std::time::Instant) {
     (challenge, std::time::Instant::now())
 }
 
-fn sung(public: &PublicPoint, challenge: &[u8; 32], reply: Reply) -> Result<(), HsmError> {
+fn sung(
+    public: &PublicPoint,
+    challenge: &[u8; 32],
+    (reply, inside): (Reply, Duration),
+    begun: std::time::Instant,
+) -> Result<Health, HsmError> {
     let Some(Verifier::Secp256k1(verifier)) = Verifier::new(public) else {
         return Err(HsmError::WrongCanary);
     };
     let prehash = CanaryId::prehash(challenge);
     match verify::recoverable(&verifier, &prehash, &signature(reply)?) {
-        Some(_) => Ok(()),
+        Some(_) => Ok(Health {
+            total: begun.elapsed(),
+            inside,
+        }),
         None => Err(HsmError::WrongCanary),
     }
 }

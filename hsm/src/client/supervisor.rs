@@ -19,8 +19,8 @@ use crate::protocol::{
 use crate::secret::SecretBytes;
 use crate::worker::monotonic;
 
-/// What a caller gets.
-pub(super) type Outcome = Result<Reply, HsmError>;
+/// What a caller gets, and how long it took inside the token.
+pub(super) type Outcome = Result<(Reply, Duration), HsmError>;
 /// Called once, never under the lock.
 pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 
@@ -574,7 +574,9 @@ impl Shared {
         if let Some(pending) = state.requests.remove(&answer.id)
             && let Some(callback) = pending.callback
         {
-            due.push((callback, answer.result.map_err(HsmError::Failed)));
+            let inside = Duration::from_micros(answer.micros);
+            let outcome = answer.result.map(|reply| (reply, inside));
+            due.push((callback, outcome.map_err(HsmError::Failed)));
         }
         self.dispatch(state);
     }

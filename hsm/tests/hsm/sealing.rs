@@ -75,7 +75,7 @@ fn a_data_key_opens_with_its_key_in_its_place_only() {
 
 #[test]
 fn a_key_of_another_token_with_the_same_id_does_not_open() {
-    let (one, two) = (Softhsm::new(), Softhsm::new());
+    let (one, two) = (Softhsm::new(), Softhsm::beside());
     let (first, second) = (one.client(), two.client());
     for hsm in [&first, &second] {
         hsm.generate_kek_blocking(&id("kek"), "kek").unwrap();

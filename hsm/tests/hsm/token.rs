@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign_hsm::{Device, HsmClient, HsmConfig, KeyId, Provision};
@@ -13,11 +14,21 @@ pub const SO_PIN: &str = "canary-so-pin-5520";
 /// A folder with SoftHSM's configuration, its tokens and the PIN files.
 pub struct Softhsm {
     pub folder: tempfile::TempDir,
+    /// Where tests share a process, one at a time: some look for the processes they started.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Softhsm {
     /// An empty folder: no token yet.
     pub fn empty() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        until("earlier tests' processes end", || workers().is_empty());
+        Self::with(Some(alone))
+    }
+
+    fn with(alone: Option<MutexGuard<'static, ()>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         std::fs::create_dir(path.join("tokens")).unwrap();
@@ -28,7 +39,17 @@ impl Softhsm {
         std::fs::write(path.join("softhsm.conf"), text).unwrap();
         secret(&path.join("pin"), PIN);
         secret(&path.join("so-pin"), SO_PIN);
-        Self { folder }
+        Self {
+            folder,
+            _alone: alone,
+        }
+    }
+
+    /// A second one in the same test.
+    pub fn beside() -> Self {
+        let softhsm = Self::with(None);
+        softhsm.provision("test");
+        softhsm
     }
 
     /// With one token, `test`, and the canary in it.
