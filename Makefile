@@ -2,10 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build build demo test lint adversary bench load
+.PHONY: help setup setup-build build demo test lint adversary hsm-conformance bench load
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## Install what building and testing need
 	@scripts/setup.sh build test
@@ -14,7 +14,7 @@ setup-build:
 	@scripts/setup.sh build
 
 build: setup-build ## Build the countersign command
-	@scripts/cargo.sh build --locked --package countersign-cli
+	@scripts/cargo.sh build --locked --package countersign-cli --package countersign-hsm
 
 demo: setup-build ## Three signers and a coordinator sign real transfers; at most a minute after the build
 	@scripts/demo.sh
@@ -27,6 +27,9 @@ lint: setup-build ## Formatting, clippy, rustdoc
 
 adversary: setup-build ## Only the hostile coordinator's attempts
 	@scripts/test.sh adversary
+
+hsm-conformance: setup ## Outside PKCS#11 suites against SoftHSM, straight and through the simulator
+	@scripts/hsm-conformance.sh
 
 bench: setup-build ## Criterion benches, with release code
 	@scripts/cargo.sh bench --locked --package countersign-bench

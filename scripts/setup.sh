@@ -34,6 +34,9 @@ for want in "${wants[@]}"; do
       need node nodejs
       need npm npm
       need python3 python3
+      # Tokens for the tests of PKCS#11, and another application of it.
+      need softhsm2-util softhsm2
+      need pkcs11-tool opensc
       # The module that makes virtual environments, and the one that puts pip into them.
       python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
       ;;

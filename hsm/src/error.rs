@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{HsmConfigError, KeyAttribute};
-use crate::files::SecretFileError;
 use crate::point::PointError;
 use crate::types::{KeyId, KeyKind};
 
@@ -12,8 +11,10 @@ use crate::types::{KeyId, KeyKind};
 #[error("{function} answered {code}")]
 pub struct Trouble {
     /// The return value, as the standard names it.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub code: String,
     /// The function.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub function: String,
 }
 
@@ -24,7 +25,7 @@ pub enum StopReason {
     #[error(
         "the token refused the PIN ({0}); it is not tried again, since tokens lock: mend the PIN file, then start anew"
     )]
-    PinRefused(String),
+    PinRefused(#[serde(deserialize_with = "crate::plain::text")] String),
     /// Another wrong PIN would lock the token.
     #[error(
         "the token says that one more wrong PIN locks it: log in once by hand with the right PIN, then start anew"
@@ -40,24 +41,24 @@ pub enum StopReason {
     CountLow,
     /// The PIN was never set, or must be changed first.
     #[error("the token's user PIN {0}")]
-    PinNotReady(String),
+    PinNotReady(#[serde(deserialize_with = "crate::plain::text")] String),
     /// It is not known whether the token counted a wrong PIN.
     #[error(
         "the first login did not end with a clear answer ({0}); it is not tried again, so that no token locks"
     )]
-    LoginUncertain(String),
+    LoginUncertain(#[serde(deserialize_with = "crate::plain::text")] String),
     /// The PIN file cannot be used.
     #[error("the PIN cannot be had: {0}")]
-    PinFile(String),
+    PinFile(#[serde(deserialize_with = "crate::plain::text")] String),
     /// The module cannot be loaded or used.
     #[error("the PKCS#11 module cannot be used: {0}")]
-    Module(String),
+    Module(#[serde(deserialize_with = "crate::plain::text")] String),
     /// Several tokens fit.
     #[error("{0} tokens fit the URI: add serial=")]
     TokenAmbiguous(usize),
     /// Parent and worker are of different versions.
     #[error("the worker program is of another version: {0}")]
-    Version(String),
+    Version(#[serde(deserialize_with = "crate::plain::text")] String),
 }
 
 /// Why one request failed, as the worker tells it.
@@ -73,25 +74,29 @@ pub enum Failure {
     #[error("there is no key {id} of kind {kind} in the token")]
     Missing {
         /// Which.
+        #[serde(deserialize_with = "crate::plain::text")]
         id: String,
         /// Of which kind.
+        #[serde(deserialize_with = "crate::plain::text")]
         kind: String,
     },
     /// More than one object has the id.
     #[error("{count} objects have the id {id}: exactly one may")]
     Ambiguous {
         /// Which.
+        #[serde(deserialize_with = "crate::plain::text")]
         id: String,
         /// How many.
         count: usize,
     },
     /// There is one already; nothing is ever overwritten or made twice.
     #[error("the token has an object with the id {0} already")]
-    Exists(String),
+    Exists(#[serde(deserialize_with = "crate::plain::text")] String),
     /// The key does not have the attributes that every key must have.
     #[error("the key {id} is not safe: {} {} not as demanded", list(.attributes), if .attributes.len() == 1 { "is" } else { "are" })]
     Unsafe {
         /// Which.
+        #[serde(deserialize_with = "crate::plain::text")]
         id: String,
         /// What is not as demanded.
         attributes: Vec<KeyAttribute>,
@@ -100,8 +105,10 @@ pub enum Failure {
     #[error("the key {id} is no {wanted} key that may be used so")]
     WrongKey {
         /// Which.
+        #[serde(deserialize_with = "crate::plain::text")]
         id: String,
         /// What was wanted.
+        #[serde(deserialize_with = "crate::plain::text")]
         wanted: String,
     },
     /// A key may or may not have been made: nobody tries again before a person looked.
@@ -114,7 +121,7 @@ pub enum Failure {
     SealRefused,
     /// The token gave something impossible.
     #[error("the token's answer is wrong: {0}")]
-    BadAnswer(String),
+    BadAnswer(#[serde(deserialize_with = "crate::plain::text")] String),
     /// A person must look.
     #[error(transparent)]
     Stopped(StopReason),
@@ -136,9 +143,6 @@ pub enum HsmError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] HsmConfigError),
-    /// A secret file.
-    #[error(transparent)]
-    File(#[from] SecretFileError),
     /// The token is not ready within the time for it.
     #[error("the token was not ready within {seconds} s{}", shown(.last))]
     NotReady {

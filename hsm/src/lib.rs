@@ -33,6 +33,7 @@ mod config;
 mod error;
 pub mod files;
 mod pin;
+mod plain;
 mod point;
 pub mod process;
 mod protocol;

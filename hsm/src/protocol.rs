@@ -190,6 +190,7 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RawKey {
     pub point: Vec<u8>,
+    #[serde(deserialize_with = "crate::plain::text")]
     pub label: String,
 }
 
@@ -208,8 +209,10 @@ pub struct KeySummary {
     /// `CKA_ID`.
     pub id: Vec<u8>,
     /// `CKA_LABEL`.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub label: String,
     /// `secp256k1`, `ed25519`, `aes`, or what the token says.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub kind: String,
     /// What is not as every key must have it.
     pub missing: Vec<KeyAttribute>,
@@ -228,12 +231,16 @@ pub struct Sealed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenDescription {
     /// Its label.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub label: String,
     /// Its serial number.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub serial: String,
     /// Its maker.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub manufacturer: String,
     /// Its model.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub model: String,
     /// Whether wrong PINs were entered before this login.
     pub pin_count_low: bool,
@@ -243,10 +250,13 @@ pub struct TokenDescription {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectedModule {
     /// What it says of itself.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub library: String,
     /// Its maker.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub manufacturer: String,
     /// Version of PKCS#11.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub cryptoki: String,
     /// Its tokens.
     pub tokens: Vec<InspectedToken>,
@@ -275,6 +285,7 @@ pub struct InspectedToken {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectedMechanism {
     /// As the standard names it.
+    #[serde(deserialize_with = "crate::plain::text")]
     pub name: String,
     /// Whether the token has it.
     pub present: bool,

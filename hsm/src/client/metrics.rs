@@ -26,9 +26,9 @@ pub struct Metrics {
     pub reinitialisations: u64,
     /// Requests answered well.
     pub done: u64,
-    /// Requests that failed, also those that were late.
+    /// Requests that the token, or the process that uses it, answered with a failure.
     pub failed: u64,
-    /// Requests that were late.
+    /// Requests whose callers did not get an answer in time.
     pub late: u64,
     /// Signatures that did not verify. None left.
     pub wrong_signatures: u64,

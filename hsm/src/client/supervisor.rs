@@ -62,6 +62,8 @@ struct State {
     login_deaths: u32,
     pin_accepted: bool,
     heard: Option<Instant>,
+    /// When the supervisor looks again by itself.
+    wake_at: Option<Instant>,
     last: Option<Trouble>,
     metrics: Metrics,
 }
@@ -138,10 +140,11 @@ impl Shared {
                 let now = Instant::now();
                 let id = state.next;
                 state.next = id.wrapping_add(1);
+                let deadline = now.checked_add(patience).unwrap_or(now);
                 let pending = Pending {
                     op,
                     fresh,
-                    deadline: now.checked_add(patience).unwrap_or(now),
+                    deadline,
                     sent: None,
                     deaths: 0,
                     callback: Some(callback),
@@ -149,8 +152,10 @@ impl Shared {
                 state.requests.insert(id, pending);
                 state.waiting.push_back(id);
                 self.dispatch(&mut state);
-                // The supervisor looks whether this deadline is the next one.
-                self.changed.notify_all();
+                // The supervisor sleeps until the next deadline it knows of: mostly that is one before this.
+                if state.wake_at.is_none_or(|at| at > deadline) {
+                    self.changed.notify_all();
+                }
                 return;
             }
         };
@@ -269,6 +274,7 @@ impl Shared {
             }
             let wake = self.next_event(&state, child.is_none().then_some(start_at));
             if due.is_empty() {
+                state.wake_at = Instant::now().checked_add(wake);
                 drop(self.wait(state, wake));
             } else {
                 drop(state);
