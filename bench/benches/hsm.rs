@@ -12,7 +12,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use countersign_hsm::{Device, HsmClient, HsmConfig, KeyHandle, KeyId, KeyKind, Prehash, Provision};
+use countersign_hsm::{
+    Device, HsmClient, HsmConfig, KeyHandle, KeyId, KeyKind, Prehash, Provision,
+};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -32,7 +34,10 @@ fn in_a_folder_of_its_own() -> bool {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("tokens")).unwrap();
     let conf = folder.path().join("softhsm.conf");
-    let text = format!("directories.tokendir = {}/tokens\nlog.level = ERROR\n", folder.path().display());
+    let text = format!(
+        "directories.tokendir = {}/tokens\nlog.level = ERROR\n",
+        folder.path().display()
+    );
     std::fs::write(&conf, text).unwrap();
     let status = std::process::Command::new(std::env::current_exe().unwrap())
         .args(std::env::args_os().skip(1))
@@ -47,7 +52,9 @@ fn config(folder: &Path, sessions: usize) -> HsmConfig {
     let mut config = HsmConfig::new(MODULE, "pkcs11:token=bench", folder.join("pin")).unwrap();
     config.device = Device::Softhsm;
     config.sessions = sessions;
-    config.environment.insert(CONF.into(), std::env::var(CONF).unwrap());
+    config
+        .environment
+        .insert(CONF.into(), std::env::var(CONF).unwrap());
     config
 }
 
@@ -58,7 +65,8 @@ fn id(number: u32) -> KeyId {
 fn provisioned() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["pin", "so-pin"] {
-        countersign_hsm::files::write_secret_file(&folder.path().join(name), PIN.as_bytes()).unwrap();
+        countersign_hsm::files::write_secret_file(&folder.path().join(name), PIN.as_bytes())
+            .unwrap();
     }
     let wanted = Provision {
         label: "bench".into(),
@@ -70,7 +78,9 @@ fn provisioned() -> tempfile::TempDir {
 }
 
 fn key(hsm: &HsmClient, number: u32) -> KeyHandle {
-    let public = hsm.generate_key_pair_blocking(KeyKind::Secp256k1, &id(number), "").unwrap();
+    let public = hsm
+        .generate_key_pair_blocking(KeyKind::Secp256k1, &id(number), "")
+        .unwrap();
     hsm.open_key_blocking(&id(number), public).unwrap()
 }
 
@@ -83,17 +93,24 @@ struct Bare {
 impl Bare {
     fn new() -> Self {
         let module = Pkcs11::new(MODULE).unwrap();
-        module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+        module
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+            .unwrap();
         let slot = module.get_slots_with_initialized_token().unwrap()[0];
         let keeper = module.open_ro_session(slot).unwrap();
-        keeper.login(UserType::User, Some(&AuthPin::new(PIN.into()))).unwrap();
+        keeper
+            .login(UserType::User, Some(&AuthPin::new(PIN.into())))
+            .unwrap();
         Self { module, keeper }
     }
 
     fn session(&self, number: u32) -> (Session, ObjectHandle) {
         let slot = self.keeper.get_session_info().unwrap().slot_id();
         let session = self.module.open_ro_session(slot).unwrap();
-        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(number.to_be_bytes().to_vec())];
+        let template = [
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::Id(number.to_be_bytes().to_vec()),
+        ];
         let handle = session.find_objects(&template).unwrap()[0];
         (session, handle)
     }
@@ -136,7 +153,8 @@ fn signatures(c: &mut Criterion) {
             b.iter_custom(|count| {
                 divided(count, threads, |share| {
                     for _ in 0..share {
-                        hsm.sign_prehash_blocking(&one, Prehash::new([7; 32])).unwrap();
+                        hsm.sign_prehash_blocking(&one, Prehash::new([7; 32]))
+                            .unwrap();
                     }
                 })
             });
@@ -145,11 +163,15 @@ fn signatures(c: &mut Criterion) {
     // 1,000 keys: what each signature takes when the token is full, in turn over all of them.
     let keys: Vec<_> = (1..1000).map(|number| key(&hsm, number)).collect();
     for key in &keys {
-        hsm.sign_prehash_blocking(key, Prehash::new([7; 32])).unwrap();
+        hsm.sign_prehash_blocking(key, Prehash::new([7; 32]))
+            .unwrap();
     }
     group.bench_function(BenchmarkId::new("client-1000-keys", 1), |b| {
         let mut next = keys.iter().cycle();
-        b.iter(|| hsm.sign_prehash_blocking(next.next().unwrap(), Prehash::new([7; 32])).unwrap());
+        b.iter(|| {
+            hsm.sign_prehash_blocking(next.next().unwrap(), Prehash::new([7; 32]))
+                .unwrap()
+        });
     });
     group.finish();
 }

@@ -3,6 +3,10 @@
 //! [`Token`] is what a backend does; [`TokenKeys`] is the only holder of one, and signs with a [`Released`] of the gate alone.
 //! What comes back is verified here as well, against the pinned key: a token is a machine like others.
 
+mod pkcs11;
+
+pub use pkcs11::HsmToken;
+
 use std::sync::Arc;
 
 use countersign_policy::bundle::KeyRecord;

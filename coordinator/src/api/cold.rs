@@ -50,6 +50,22 @@ pub(super) async fn package(
     Ok((StatusCode::OK, [json], bytes).into_response())
 }
 
+/// The bundles with the acknowledgements that made each count, oldest first: what a machine with no network needs to follow
+/// them.
+#[utoipa::path(get, path = "/v1/bundles/evidence", tag = "cold wallets", params(PackageQuery),
+    responses((status = 200, description = "bundles and acknowledgements", body = Vec<Object>), (status = "4XX", body = ApiProblem, content_type = "application/problem+json")))]
+pub(super) async fn evidence(
+    State(core): State<Arc<Core>>,
+    reader: Reader,
+    query: Result<Query<PackageQuery>, QueryRejection>,
+) -> Result<Response, ApiProblem> {
+    reader.require(Action::ReadPolicy)?;
+    let Query(query) = query.map_err(|e| ApiProblemCode::Malformed.problem(e.to_string()))?;
+    let nodes = orchestrate::nodes_of(&core.bundle.current());
+    let links = orchestrate::chain(&core, &nodes, query.after.unwrap_or(0)).await;
+    Ok(axum::Json(links).into_response())
+}
+
 /// What the machine answered. The body is its response package; the signature in it is verified against the pinned key and the
 /// bytes that were asked for, so who brings it does not matter.
 #[utoipa::path(post, path = "/v1/sign-requests/{id}/cold-response", tag = "cold wallets", request_body = Object,

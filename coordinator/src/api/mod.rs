@@ -65,6 +65,7 @@ const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
         requests::cancel,
         requests::simulate,
         requests::explanation,
+        cold::evidence,
         cold::package,
         cold::response,
         approvals::approve,
@@ -117,6 +118,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/sign-requests/{id}/explanation",
             get(requests::explanation),
         )
+        .route("/v1/bundles/evidence", get(cold::evidence))
         .route("/v1/sign-requests/{id}/cold-package", get(cold::package))
         .route("/v1/sign-requests/{id}/cold-response", post(cold::response))
         .route(access::SIMULATE, post(requests::simulate))

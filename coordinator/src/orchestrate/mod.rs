@@ -19,7 +19,7 @@ pub(crate) use attempt::Session;
 pub(crate) use bundles::{BundleError, NodeAnswer, nodes_of, restore, submit_bundle, succession};
 pub(crate) use choose::{PresignaturePools, limits_of};
 pub(crate) use notices::{Delivery, Pauses, spread};
-pub(crate) use offline::{ColdError, import, package};
+pub(crate) use offline::{ColdError, chain, import, package};
 pub(crate) use proposals::{merged, propose, sign as sign_proposal};
 pub(crate) use stop::stop_statement;
 pub(crate) use upkeep::upkeep;

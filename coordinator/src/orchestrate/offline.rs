@@ -140,7 +140,7 @@ pub(crate) async fn package(
         .collect();
     let freezes = freezes(core, &bundle, &session, &receipts).await?;
     let genesis = core.chain.lock().await.genesis();
-    let chain = chain(core, &session, after).await?;
+    let chain = chain(core, &session.terms.witnesses, after).await;
     let evidence = SessionEvidence {
         request: request.envelope.clone(),
         approvals,
@@ -182,16 +182,12 @@ async fn freezes(
 }
 
 /// The bundles after a version with the acknowledgements that made each count; nodes keep those for ever.
-async fn chain(
-    core: &Core,
-    session: &Session,
-    after: u64,
-) -> Result<Vec<ActivationEvidence>, ColdError> {
+pub(crate) async fn chain(core: &Core, nodes: &[MemberId], after: u64) -> Vec<ActivationEvidence> {
     let chain = core.chain.lock().await.clone();
     let wanted = |version: u64| version > after;
     let mut acks: Vec<Envelope> = Vec::new();
     if chain.active().content().version > 1 {
-        for node in session.terms.reservers() {
+        for node in nodes {
             if let Ok(bundles) = core.nodes.bundles(node).await {
                 acks.extend(bundles.acks);
             }
@@ -208,7 +204,7 @@ async fn chain(
         }
         before = Some(link);
     }
-    Ok(links)
+    links
 }
 
 /// The newest acknowledgement of each node, in order of the nodes: the same package each time.

@@ -17,6 +17,7 @@ use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{
     Cancel, Receipt, SessionTerms, SignRequest, StopAck, StopOutcome, Verdict,
 };
+use countersign_policy::testing::cold::cold_confirm;
 use countersign_policy::testing::{
     APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OBSERVER, OFFICER, OPERATOR, OTHER_COORDINATOR,
     OTHER_PAYMENTS, PAYMENTS, SingleKey, TestDeployment, member,
@@ -249,9 +250,11 @@ impl Nodes {
         }
         drop(nodes);
         if terms.witnesses.contains(node) {
+            let receipts = SessionTerms::receipts_hash(call.receipts.iter().map(Envelope::digest));
+            let cleared = cold_confirm(&terms, receipts, self.bundle(node).digest());
             return Ok(Signed {
                 signatures: Vec::new(),
-                confirm: None,
+                confirm: terms.offline.then(|| self.deployment_sign(node, cleared)),
             });
         }
         let facts = Facts::establish(&self.bundle(node), &request).unwrap();

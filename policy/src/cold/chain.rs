@@ -1,17 +1,17 @@
 //! The bundle chain in a package, followed from what the machine trusts.
 
-use super::{PackageError, RequestPackage, Trust};
-use crate::bundle::BundleChain;
+use super::{PackageError, Trust};
+use crate::bundle::{ActivationEvidence, BundleChain};
 use crate::time::Timestamp;
 
 /// Follows the package's bundles from the machine's chain, or from the pinned genesis where it has none.
 pub(super) fn follow(
     trust: &Trust<'_>,
-    package: &RequestPackage,
+    package: &[ActivationEvidence],
     now: Timestamp,
 ) -> Result<BundleChain, PackageError> {
-    let (mut chain, links) = match (trust.known, package.chain.split_first()) {
-        (Some(known), _) => (known.clone(), package.chain.as_slice()),
+    let (mut chain, links) = match (trust.known, package.split_first()) {
+        (Some(known), _) => (known.clone(), package),
         (None, Some((first, rest))) => (
             BundleChain::from_genesis(&first.bundle, trust.genesis)?,
             rest,
@@ -30,10 +30,7 @@ pub(super) fn follow(
 }
 
 /// What the machine followed it never leaves: another bundle of a version that it knows is a fork, whoever signed it.
-fn require_no_fork(
-    chain: &BundleChain,
-    link: &crate::bundle::ActivationEvidence,
-) -> Result<(), PackageError> {
+fn require_no_fork(chain: &BundleChain, link: &ActivationEvidence) -> Result<(), PackageError> {
     let opened = chain.active().directory();
     let Ok(proposed) = opened.open_quorum::<crate::bundle::PolicyBundle>(&link.bundle) else {
         // Appending it says what is wrong with it.

@@ -11,6 +11,7 @@ mod chain;
 mod consent;
 mod error;
 mod open;
+mod order;
 mod package;
 mod response;
 #[cfg(test)]
@@ -19,5 +20,6 @@ mod witnesses;
 
 pub use error::PackageError;
 pub use open::{OpenedPackage, Trust, open};
+pub use order::{OrderPackage, open_order};
 pub use package::{MAX_PACKAGE, RequestPackage, SessionEvidence, VERSION};
 pub use response::{MachineAnswer, ResponsePackage};

@@ -60,7 +60,7 @@ pub fn open(
             pinned: trust.genesis,
         });
     }
-    let chain = follow(trust, &package, now)?;
+    let chain = follow(trust, &package.chain, now)?;
     let bundle = chain.active();
     let mut newest = Newest::default();
     newest.take("the policy bundle", bundle.issued_at());

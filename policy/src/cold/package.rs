@@ -16,6 +16,7 @@ pub const MAX_PACKAGE: usize = 8 << 20;
 
 /// What the first field says.
 pub(super) const REQUEST: &str = "countersign-cold-request";
+pub(super) const ORDER: &str = "countersign-cold-order";
 pub(super) const RESPONSE: &str = "countersign-cold-response";
 
 /// What is carried to the machine.

@@ -57,7 +57,14 @@ impl TestDeployment {
             chain_code: None::<ChainCode>,
             ..content::key_record(key_id(key), secret, vec![member(machine)], 1)
         };
-        let content = self.content_mut();
+        Self::add_cold_wallet_to(self.content_mut(), wallet, record);
+    }
+
+    /// A cold wallet of a key that a machine made, for a content that has the groups and the machine.
+    ///
+    /// # Panics
+    /// With a name that is none.
+    pub fn add_cold_wallet_to(content: &mut PolicyBundle, wallet: &str, record: KeyRecord) {
         content.timing.max_cold_authorization_life_seconds = Some(COLD_LIFE);
         content::add_wallet(content, record, wallet_id(wallet));
         for entry in content
@@ -81,7 +88,8 @@ impl TestDeployment {
         !self.content().groups.is_empty()
     }
 
-    fn add_machine(&mut self, machine: &str) {
+    /// A machine with an HSM and no network, without any key yet.
+    pub fn add_machine(&mut self, machine: &str) {
         let seed = Hash::derive("countersign/testing/identity", &[machine.as_bytes()]);
         let key = crate::IdentityKey::from_seed(seed.as_bytes());
         let described = content::describe_machine(&member(machine), &key);

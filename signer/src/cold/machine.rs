@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use countersign_policy::bundle::BundleChain;
 use countersign_policy::cold::{self, MachineAnswer, OpenedPackage, ResponsePackage, Trust};
+use countersign_policy::statement::{Statement, StatementError};
 use countersign_policy::{Envelope, Hash, IdentityKey, MemberId, Signature, Timestamp};
+use rand_core::OsRng;
 
 use super::Refusal;
 use super::answers::Answers;
+use crate::ceremony::make_in_token;
 use crate::gate::{self, Admitted, ReservedSpend};
 use crate::store::{Cause, NewRecord, OpError, Record, Store, StoreError};
 use crate::token::TokenKeys;
@@ -227,6 +230,52 @@ impl Machine {
         self.note(&package, "signed", format!("by {}", self.me), now)
             .await?;
         Ok(answer)
+    }
+
+    /// Makes the key of a quorum's order in the token, and signs the transcript that a bundle pins it with.
+    ///
+    /// # Errors
+    /// An order that is not acceptable under the newest policy, or a token that refuses.
+    pub async fn make_key(
+        &mut self,
+        bytes: &[u8],
+        tokens: &TokenKeys,
+        now: Timestamp,
+    ) -> Result<Envelope, Refusal> {
+        let trust = Trust {
+            me: &self.me,
+            genesis: self.genesis,
+            known: self.chain.as_ref(),
+        };
+        let (chain, order) = cold::open_order(bytes, &trust, now)?;
+        let floor = self.store.time_floor()?;
+        if now.plus_seconds(chain.active().skew_seconds()) < floor {
+            return Err(Refusal::Clock { now, floor });
+        }
+        self.follow(&chain, now).await?;
+        let (tokens, me, digest) = (tokens.clone(), self.me.clone(), order.digest());
+        let made = blocking(move || make_in_token(&tokens, &order, &me)).await?;
+        let transcript = made.map_err(|e| ProblemCode::Protocol.problem(e.to_string()))?;
+        let statement = Statement::new(
+            self.genesis,
+            self.me.clone(),
+            now,
+            crate::clock::end_of_time(),
+            transcript,
+            &mut OsRng,
+        );
+        let internal = |e: StatementError| ProblemCode::Internal.problem(e.to_string());
+        let envelope = statement.sign(&self.identity).map_err(internal)?;
+        let record = NewRecord {
+            at: now,
+            operation: "cold-key".to_owned(),
+            subject: digest.to_string(),
+            outcome: "made".to_owned(),
+            detail: format!("transcript {}", envelope.digest()),
+            cause: Cause::Happened,
+        };
+        self.store.note(record).await?;
+        Ok(envelope)
     }
 
     /// The newest entries of its journal, newest first.

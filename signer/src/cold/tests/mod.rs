@@ -4,7 +4,6 @@ mod gate;
 mod memory;
 mod support;
 
-use super::*;
 use support::{Vault, taken};
 
 #[tokio::test]
