@@ -92,6 +92,8 @@ impl Change {
             key: key.clone(),
             path: DerivationPath::master(),
             networks: networks.map_err(|e| e.to_string())?,
+            ledger_group: None,
+            offline_operators: None,
         });
         Ok(())
     }

@@ -100,7 +100,10 @@ impl FollowedChain {
             None => None,
         };
         let links = followed.chain.links().iter();
+        let kept = store.statements().await.map_err(|e| store_fault(&e))?;
+        let acks = kept.into_iter().filter(|s| s.kind == Kind::BundleAck);
         Ok(Bundles {
+            acks: acks.map(|s| s.envelope).collect(),
             active: active.digest(),
             version: active.content().version,
             chain: links.map(|link| link.envelope().clone()).collect(),

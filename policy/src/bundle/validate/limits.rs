@@ -183,6 +183,22 @@ fn covered(findings: &mut Findings, bundle: &PolicyBundle, limit: &Limit, at: &s
     for (wallet, key) in wallets.filter_map(|w| Some((w, live_key(bundle, w)?))) {
         any = true;
         let Some(group) = group else { continue };
+        if key.protocol.is_hsm() {
+            // The machine signs alone: the quorum of the wallet's group reserves every spend, so that group counts it.
+            findings.require(
+                wallet.ledger_group.as_ref() == Some(&group.id),
+                &here,
+                format!(
+                    "wallet {} has an HSM key and its spends are reserved in {}: count them there",
+                    wallet.id,
+                    wallet
+                        .ledger_group
+                        .as_ref()
+                        .map_or("no ledger group", |g| g.as_str())
+                ),
+            );
+            continue;
+        }
         let outside = key.nodes.iter().filter(|n| !group.nodes.contains(n));
         let outside: Vec<_> = outside.map(|n| n.as_str()).collect();
         findings.require(

@@ -239,6 +239,30 @@ impl Index {
             SessionState::Released => return Err(NoRelease::Released),
             SessionState::Aborted => return Err(NoRelease::Aborted),
         }
+        self.check_union(id, session, (freezes, now))
+    }
+
+    /// Whether anything stands in the way of a session that this node witnesses, over the same union.
+    pub fn check_clear(
+        &self,
+        id: &Hash,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
+        let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
+        match session.state {
+            SessionState::Witnessed => self.check_union(id, session, (freezes, now)),
+            SessionState::Reserved => Err(NoRelease::Unknown),
+            SessionState::Released => Err(NoRelease::Released),
+            SessionState::Aborted => Err(NoRelease::Aborted),
+        }
+    }
+
+    fn check_union(
+        &self,
+        id: &Hash,
+        session: &Session,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
         if let Some(by) = self.stopped(&session.request) {
             return Err(NoRelease::Stopped(by));
         }
