@@ -14,7 +14,7 @@ setup-build:
 	@scripts/setup.sh build
 
 build: setup-build ## Build the countersign command
-	@scripts/cargo.sh build --locked --package countersign-cli
+	@scripts/cargo.sh build --locked --package countersign-cli --package countersign-hsm
 
 demo: setup-build ## Three signers and a coordinator sign real transfers; at most a minute after the build
 	@scripts/demo.sh

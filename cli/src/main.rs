@@ -8,8 +8,10 @@ mod bundle;
 mod ceremony;
 mod clock;
 mod cluster;
+mod cold;
 mod demo;
 mod failure;
+mod hsm;
 mod https;
 mod init;
 mod inspect;
@@ -73,7 +75,9 @@ enum Command {
     Freeze(officer::freeze::FreezeArgs),
     Unfreeze(officer::unfreeze::Args),
     Freezes(officer::freeze::FreezesArgs),
+    Cold(cold::Args),
     Token(token::Args),
+    Hsm(hsm::Args),
     Demo(demo::Args),
     Node(serve::NodeArgs),
     Coordinator(serve::CoordinatorArgs),
@@ -125,6 +129,7 @@ fn run(command: Command) -> Outcome {
         Command::Init(args) => client(init::run(args)),
         Command::Node(args) => serve::node(args),
         Command::Coordinator(args) => serve::coordinator(args),
+        Command::Hsm(args) => hsm::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -148,6 +153,7 @@ fn run(command: Command) -> Outcome {
         Command::Freeze(args) => client(officer::freeze::run(args)),
         Command::Unfreeze(args) => client(officer::unfreeze::run(args)),
         Command::Freezes(args) => client(officer::freeze::list(args)),
+        Command::Cold(args) => client(cold::run(args)),
         Command::Token(args) => client(token::run(args)),
         Command::Demo(args) => client(demo::run(args)),
     }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use countersign_coordinator::{Coordinator, CoordinatorConfig};
-use countersign_signer::node::{Node, NodeConfig, create_store};
+use countersign_signer::node::{Node, NodeConfig, create_store, rekey_store};
 use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cluster::interrupt;
@@ -21,6 +22,10 @@ pub struct NodeArgs {
     /// Creates the node's store and stops. Once in a node's life, before its first start; `countersign init` did it already.
     #[arg(long)]
     create_store: bool,
+    /// Seals the store of a node that does not run with the key that the configuration names now (kek, or passphrase_file), and
+    /// stops. A node that runs does it at SIGHUP, without a pause. Name the key from before as kek_before or passphrase_file.
+    #[arg(long, conflicts_with = "create_store")]
+    rekey: bool,
 }
 
 /// Runs one coordinator, as `countersign-coordinator` does.
@@ -51,10 +56,24 @@ pub fn node(args: NodeArgs) -> Outcome {
                 .await
                 .or_broken("no store was created");
         }
+        if args.rekey {
+            return rekey_store(&config)
+                .await
+                .or_broken("the store is sealed as before");
+        }
         let node = Node::start(config)
             .await
             .or_broken("this node cannot start")?;
-        let asked = service.asked_to_stop().await;
+        let mut hangup = signal(SignalKind::hangup()).or_broken("signals")?;
+        let resealing = async {
+            while hangup.recv().await.is_some() {
+                node.reseal_from(&service.config).await;
+            }
+        };
+        let asked = tokio::select! {
+            asked = service.asked_to_stop() => asked,
+            () = resealing => Ok(()),
+        };
         node.stop().await;
         asked
     })

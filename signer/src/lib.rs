@@ -12,8 +12,10 @@
 
 pub mod ceremony;
 pub mod clock;
+pub mod cold;
 pub mod files;
 pub mod gate;
+pub mod hsm;
 pub mod net;
 pub mod node;
 mod plain;
@@ -21,4 +23,5 @@ pub mod process;
 pub mod session;
 pub mod store;
 pub mod threshold;
+pub mod token;
 pub mod wire;

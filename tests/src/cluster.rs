@@ -6,6 +6,7 @@
 mod calls;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,16 +115,13 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority =
             CertificateAuthority::create("test authority", now(), 30).expect("an authority");
-        let ports: BTreeMap<MemberId, u16> = deployment
-            .nodes()
-            .into_iter()
-            .zip(free_ports(nodes))
-            .collect();
-        let emergency = deployment
-            .nodes()
-            .into_iter()
-            .zip(free_ports(nodes))
-            .collect();
+        let free = free_ports(nodes * 2);
+        let (main, emergency) = free.split_at(nodes);
+        let by_node = |ports: &[u16]| -> BTreeMap<MemberId, u16> {
+            let ports = ports.iter().copied();
+            deployment.nodes().into_iter().zip(ports).collect()
+        };
+        let (ports, emergency) = (by_node(main), by_node(emergency));
         let bundle = BundleHandle::new(chain.active().clone());
         let mut cluster = Self {
             deployment,
@@ -265,7 +263,10 @@ impl Cluster {
             tls_certificate_file: "tls.crt".into(),
             tls_key_file: "tls.key".into(),
             tls_ca_file: "ca.crt".into(),
-            passphrase_file: "passphrase".into(),
+            passphrase_file: Some("passphrase".into()),
+            kek: None,
+            kek_before: None,
+            hsm: None,
             genesis_file: "genesis.json".into(),
             genesis_hash: self.deployment.genesis_hash(),
             peers,
@@ -556,13 +557,17 @@ impl Drop for Cluster {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, from below the range that systems give to outgoing connections: no such connection
+/// takes one before its node listens.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port"))
-        .collect();
-    listeners
-        .iter()
-        .map(|l| l.local_addr().expect("an address").port())
-        .collect()
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 22_000;
+    // Tests run beside each other, each begins somewhere else.
+    let begin = RandomState::new().hash_one(count) % u64::from(PORTS);
+    let begin = u16::try_from(begin).expect("below the number of ports");
+    let ports = (0..PORTS).map(|i| FIRST + (begin + i) % PORTS);
+    let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let free: Vec<u16> = free.take(count).collect();
+    assert_eq!(free.len(), count, "too few free ports");
+    free
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use countersign_hsm::{HsmConfig, Pkcs11Uri};
 use countersign_policy::{Hash, MemberId};
 
 /// Everything a node is told at start. Relative paths are relative to the file's folder.
@@ -30,14 +31,24 @@ pub struct NodeConfig {
     pub tls_key_file: PathBuf,
     /// The deployment's certificate authority (PEM).
     pub tls_ca_file: PathBuf,
-    /// The passphrase from which the key that seals the store is derived, mode 0600.
-    pub passphrase_file: PathBuf,
+    /// The passphrase from which the key that seals the store is derived, mode 0600. With `kek`, what sealed the store before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The key in the token of `[hsm]` that seals the store: `pkcs11:id=%01%02`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kek: Option<Pkcs11Uri>,
+    /// The key in the same token that sealed the store before: the node opens with it once, and seals anew with `kek`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kek_before: Option<Pkcs11Uri>,
     /// The genesis policy bundle (a DSSE envelope).
     pub genesis_file: PathBuf,
     /// Its digest: the root of this node's trust.
     pub genesis_hash: Hash,
     /// Base URL of each other node, `https://host:port`.
     pub peers: BTreeMap<MemberId, String>,
+    /// The PKCS#11 token with the node's keys, and with `kek`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsm: Option<HsmConfig>,
     /// CGGMP24 presignatures kept in memory.
     #[serde(default)]
     pub presignatures: PresignatureConfig,
@@ -161,16 +172,48 @@ impl NodeConfig {
             &mut config.tls_certificate_file,
             &mut config.tls_key_file,
             &mut config.tls_ca_file,
-            &mut config.passphrase_file,
             &mut config.genesis_file,
-        ] {
+        ]
+        .into_iter()
+        .chain(&mut config.passphrase_file)
+        {
             *file = folder.join(&*file);
+        }
+        if let Some(hsm) = &mut config.hsm {
+            hsm.resolve(&folder);
         }
         Ok(config)
     }
 
+    fn check_sealing(&self) -> Result<(), ConfigError> {
+        let fail = |what: &str| Err(ConfigError::Value(what.to_owned()));
+        if let Some(hsm) = &self.hsm {
+            hsm.check().map_err(|e| ConfigError::Value(e.to_string()))?;
+        }
+        if self.kek.is_none() && (self.passphrase_file.is_none() || self.kek_before.is_some()) {
+            return fail(
+                "what seals the store? set passphrase_file, or kek (and [hsm]); kek_before goes with kek only",
+            );
+        }
+        let keks = [&self.kek, &self.kek_before];
+        for kek in keks.into_iter().flatten() {
+            if self.hsm.is_none() {
+                return fail("kek is a key in a token: set [hsm] as well");
+            }
+            let only_an_id = Pkcs11Uri {
+                id: kek.id.clone(),
+                ..Pkcs11Uri::default()
+            };
+            if kek.id.is_none() || *kek != only_an_id {
+                return fail("kek and kek_before name a key by its id alone: pkcs11:id=%01%02");
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |what: &str| Err(ConfigError::Value(what.to_owned()));
+        self.check_sealing()?;
         if self.peers.contains_key(&self.node) {
             return fail("peers names the node itself");
         }

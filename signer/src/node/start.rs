@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use countersign_hsm::HsmClient;
 use countersign_policy::Envelope;
 
 use super::bundles::FollowedChain;
 use super::config::NodeConfig;
+use super::sealing::{Sealing, start_hsm};
 use super::service::{Intake, Service, router};
 use super::spread::{self, Spread};
 use crate::ceremony::{Ceremonies, PrimeMaker};
@@ -24,13 +26,20 @@ use crate::process::forbid_core_dumps;
 use crate::session::{
     Engine, EngineParts, PoolFiller, Questions, Registration, ShareCache, clocks, ledgers, starts,
 };
-use crate::store::{Cause, OpenMode, PassphraseKek, Store, StoreOptions};
+use crate::store::{Cause, OpenMode, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
+use crate::token::{HsmToken, TokenKeys};
 
 /// Why a node does not start. The text says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
+
+impl StartError {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 /// A running node.
 #[derive(Debug)]
@@ -38,10 +47,11 @@ pub struct Node {
     service: Arc<Service>,
     server: Server,
     emergency: Option<EmergencyServer>,
+    hsm: Option<HsmClient>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-fn failed(what: &str) -> impl Fn(&dyn std::error::Error) -> StartError + '_ {
+pub(super) fn failed(what: &str) -> impl Fn(&dyn std::error::Error) -> StartError + '_ {
     move |error| {
         let mut text = format!("{what}: {error}");
         let mut source = error.source();
@@ -70,7 +80,8 @@ impl Node {
         );
         let genesis: Envelope = serde_json::from_str(&read(&config.genesis_file)?)
             .map_err(|e| failed("genesis bundle")(&e))?;
-        let store = open_store(&config, &identity, OpenMode::Existing).await?;
+        let hsm = start_token(&config).await?;
+        let store = open_store(&config, &identity, OpenMode::Existing, hsm.as_ref()).await?;
         let chain = FollowedChain::open(&store, &genesis, config.genesis_hash)
             .await
             .map_err(|e| failed("policy bundle")(&e))?;
@@ -145,6 +156,9 @@ impl Node {
             )),
             primes: PrimeMaker::default(),
             shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
+            tokens: hsm
+                .clone()
+                .map(|client| TokenKeys::new(Arc::new(HsmToken::new(client)))),
             resources: r,
             presignatures: config.presignatures,
         }));
@@ -180,8 +194,36 @@ impl Node {
             service,
             server,
             emergency,
+            hsm,
             tasks,
         })
+    }
+
+    /// Seals the store with the key that the configuration names now, while the node works on. The section `[hsm]` is read at a
+    /// start only.
+    ///
+    /// # Errors
+    /// [`StartError`]; the store is sealed as before then.
+    pub async fn reseal(&self, config: &NodeConfig) -> Result<(), StartError> {
+        let sealing = Sealing::new(config, self.hsm.as_ref())?;
+        sealing.reseal(&self.service.engine.parts().store).await
+    }
+
+    /// What a hang-up signal (SIGHUP) asks for: reads the configuration again, and [`Self::reseal`]. Failures are logged.
+    pub async fn reseal_from(&self, file: &std::path::Path) {
+        let done = match NodeConfig::load(file) {
+            Ok(config) => self.reseal(&config).await,
+            Err(error) => Err(failed("configuration")(&error)),
+        };
+        match done {
+            Ok(()) => tracing::info!("the store is sealed as configured"),
+            Err(error) => tracing::error!(%error, "the store is sealed as before"),
+        }
+    }
+
+    /// The token of `[hsm]`, if there is one.
+    pub fn hsm(&self) -> Option<&HsmClient> {
+        self.hsm.as_ref()
     }
 
     /// Where it listens.
@@ -219,21 +261,45 @@ pub async fn create_store(config: &NodeConfig) -> Result<(), StartError> {
     let identity = Arc::new(
         read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?,
     );
-    open_store(config, &identity, OpenMode::CreateNew)
+    let hsm = start_token(config).await?;
+    open_store(config, &identity, OpenMode::CreateNew, hsm.as_ref())
         .await?
         .close()
         .await;
     Ok(())
 }
 
+/// Seals the store of a node that does not run with the key that the configuration names now.
+///
+/// # Errors
+/// [`StartError`]; the store is sealed as before then.
+pub async fn rekey_store(config: &NodeConfig) -> Result<(), StartError> {
+    let identity = Arc::new(
+        read_identity_key(&config.identity_key_file).map_err(|e| failed("identity key")(&e))?,
+    );
+    let hsm = start_token(config).await?;
+    // Opening does it.
+    let store = open_store(config, &identity, OpenMode::Existing, hsm.as_ref()).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// A token takes its time to log in, or to say that it does not.
+async fn start_token(config: &NodeConfig) -> Result<Option<HsmClient>, StartError> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || start_hsm(&config))
+        .await
+        .map_err(|e| failed("token")(&e))?
+}
+
 async fn open_store(
     config: &NodeConfig,
     identity: &Arc<countersign_policy::IdentityKey>,
     mode: OpenMode,
+    hsm: Option<&HsmClient>,
 ) -> Result<Store, StartError> {
     std::fs::create_dir_all(&config.data_dir).map_err(|e| failed("data folder")(&e))?;
-    let kek =
-        PassphraseKek::from_file(&config.passphrase_file).map_err(|e| failed("passphrase")(&e))?;
+    let sealing = Sealing::new(config, hsm)?;
     let path = config.data_dir.join("signer.sqlite");
     let options = StoreOptions {
         path,
@@ -241,9 +307,7 @@ async fn open_store(
         genesis: config.genesis_hash,
         mode,
     };
-    Store::open(&options, Arc::clone(identity), &kek)
-        .await
-        .map_err(|e| failed("store")(&e))
+    sealing.open(&options, Arc::clone(identity)).await
 }
 
 fn tls_identity(config: &NodeConfig) -> Result<TlsIdentity, StartError> {
@@ -355,19 +419,26 @@ async fn record_refusals(service: Arc<Service>, mut refused: mpsc::Receiver<(Ref
     }
 }
 
-/// Runs a node from its configuration file until the process is asked to stop (SIGTERM or SIGINT).
+/// Runs a node from its configuration file until the process is asked to stop (SIGTERM or SIGINT); SIGHUP seals its store anew
+/// when the configuration names another key.
 ///
 /// # Errors
 /// [`StartError`] when it does not start.
 pub async fn run(config: &std::path::Path) -> Result<(), StartError> {
     forbid_core_dumps().map_err(|e| failed("process")(&e))?;
-    let config = NodeConfig::load(config).map_err(|e| failed("configuration")(&e))?;
+    let file = config;
+    let config = NodeConfig::load(file).map_err(|e| failed("configuration")(&e))?;
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(|e| failed("signals")(&e))?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| failed("signals")(&e))?;
     let node = Node::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = hangup.recv() => node.reseal_from(file).await,
+        }
     }
     tracing::info!("stopping");
     node.stop().await;

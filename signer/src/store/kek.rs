@@ -1,4 +1,4 @@
-//! What wraps a store's data key: a passphrase file today, a PKCS#11 token behind the same trait later.
+//! What wraps a store's data key: a key derived from a passphrase file, or one in a PKCS#11 token ([`super::TokenKek`]).
 
 use std::path::Path;
 
@@ -47,9 +47,12 @@ pub enum KekError {
     Malformed(&'static str),
     /// Authentication failed.
     #[error(
-        "the passphrase is wrong, or the store's header was changed or belongs to another store"
+        "the passphrase or key is wrong, or the store's header was changed or belongs to another store"
     )]
     Refused,
+    /// The token cannot be used.
+    #[error("the token cannot be used")]
+    Token(#[source] Box<countersign_hsm::HsmError>),
     /// The key derivation or cipher failed.
     #[error("cannot derive or use the key: {0}")]
     Cipher(String),

@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod open;
 mod records;
+mod rekey;
 mod rows;
 mod seal;
 mod secrets;
@@ -22,6 +23,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod time_floor;
+mod token_kek;
 mod writer;
 
 pub use crate::wire::Record;
@@ -38,6 +40,7 @@ pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
 pub use starts::{OwnStart, StartRefusal};
 pub use statements::{Effect, KeptStatement, NewStatement};
+pub use token_kek::TokenKek;
 pub use writer::LAZY_WRITE;
 
 use std::sync::{Arc, RwLock};
@@ -123,6 +126,7 @@ struct Shared {
     sealer: Sealer,
     budgets: records::Budgets,
     taken: Taken,
+    rekeying: tokio::sync::Mutex<()>,
 }
 
 impl Store {
@@ -171,6 +175,7 @@ impl Store {
             sealer: opened.sealer,
             budgets: records::Budgets::default(),
             taken: Taken::default(),
+            rekeying: tokio::sync::Mutex::default(),
         };
         Ok((writer, Arc::new(shared)))
     }

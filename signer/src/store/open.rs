@@ -11,6 +11,8 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::kek::{DataKey, KeyEncryptionKey};
+use super::rekey::SealedHeader;
+use super::rows;
 use super::seal::Sealer;
 use super::{KekError, StoreError};
 
@@ -82,6 +84,14 @@ pub enum OpenError {
         /// In the file.
         found: String,
         /// Configured.
+        expected: String,
+    },
+    /// Another key wraps the data key.
+    #[error("the store is sealed by {found}, this is {expected}")]
+    OtherKek {
+        /// In the file.
+        found: String,
+        /// Given.
         expected: String,
     },
     /// The data key cannot be unwrapped.
@@ -299,7 +309,9 @@ fn write_header(
     OsRng.fill_bytes(&mut store_id);
     let mut dek = DataKey::default();
     OsRng.fill_bytes(dek.as_mut_slice());
-    let wrapped = kek.wrap(&dek, &dek_place(options, &store_id, &kek.id()))?;
+    let kek_id = kek.id();
+    let place = Place::of(options, &store_id, &kek_id);
+    let wrapped = kek.wrap(&dek, &dek_place(&place))?;
     let failed = |error| OpenError::from(StoreError::failed("open", error));
     let mut write = || {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -327,17 +339,16 @@ fn read_header(
     kek: &dyn KeyEncryptionKey,
     db: &Connection,
 ) -> Result<Sealer, OpenError> {
-    type Header = (String, Vec<u8>, Vec<u8>, String, Vec<u8>);
-    let header: Option<Header> = db
-        .query_row(
-            "SELECT node, genesis, store_id, kek, wrapped_dek FROM header",
-            [],
-            |row| row.try_into(),
-        )
+    let header = rows::header(db)
         .optional()
         .map_err(|error| StoreError::failed("open", error))?;
-    let (node, genesis, store_id, kek_id, wrapped) =
-        header.ok_or_else(|| StoreError::Corrupt("the header is missing".to_owned()))?;
+    let SealedHeader {
+        node,
+        genesis,
+        store_id,
+        kek: kek_id,
+        wrapped,
+    } = header.ok_or_else(|| StoreError::Corrupt("the header is missing".to_owned()))?;
     let owner = |found: String, expected: String| OpenError::Owner { found, expected };
     if node != options.node.as_str() {
         return Err(owner(
@@ -353,19 +364,42 @@ fn read_header(
         ));
     }
     if kek_id != kek.id() {
-        return Err(owner(format!("key {kek_id}"), format!("key {}", kek.id())));
+        return Err(OpenError::OtherKek {
+            found: kek_id,
+            expected: kek.id(),
+        });
     }
-    let dek = kek.unwrap(&wrapped, &dek_place(options, &store_id, &kek_id))?;
+    let place = Place::of(options, &store_id, &kek_id);
+    let dek = kek.unwrap(&wrapped, &dek_place(&place))?;
     Ok(Sealer::new(&dek, options.node.clone()))
 }
 
-/// Binds the wrapped data key to this file, node and deployment.
-fn dek_place(options: &StoreOptions, store_id: &[u8], kek: &str) -> Vec<u8> {
+/// What a wrapped data key is bound to.
+pub(super) struct Place<'a> {
+    pub store_id: &'a [u8],
+    pub node: &'a str,
+    pub genesis: &'a [u8],
+    pub kek: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(options: &'a StoreOptions, store_id: &'a [u8], kek: &'a str) -> Self {
+        Self {
+            store_id,
+            node: options.node.as_str(),
+            genesis: options.genesis.as_bytes(),
+            kek,
+        }
+    }
+}
+
+/// Binds the wrapped data key to this file, node and deployment, and to the key that wraps it.
+pub(super) fn dek_place(place: &Place<'_>) -> Vec<u8> {
     let parts: [&[u8]; 4] = [
-        store_id,
-        options.node.as_str().as_bytes(),
-        options.genesis.as_bytes(),
-        kek.as_bytes(),
+        place.store_id,
+        place.node.as_bytes(),
+        place.genesis,
+        place.kek.as_bytes(),
     ];
     Hash::derive("countersign/store/dek/v1", &parts)
         .as_bytes()

@@ -5,6 +5,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::ledger::index::Author;
+use super::rekey::SealedHeader;
 use super::{Record, StoreError};
 
 /// One row to write. Decisions produce them, the writer executes them in order inside one transaction.
@@ -36,6 +37,12 @@ pub(super) enum Write {
     Observation {
         statement: Hash,
         envelope: Vec<u8>,
+    },
+    /// Another wrapping of the data key in the place of the one before.
+    Kek {
+        before: Vec<u8>,
+        kek: String,
+        wrapped: Vec<u8>,
     },
     Share {
         key: KeyId,
@@ -228,6 +235,15 @@ impl Write {
     /// Everything that is not of a ledger.
     fn execute_material(&self, db: &Connection) -> Result<(), StoreError> {
         match self {
+            Self::Kek {
+                before,
+                kek,
+                wrapped,
+            } => one(
+                db,
+                "UPDATE header SET kek = ?2, wrapped_dek = ?3 WHERE one = 1 AND wrapped_dek = ?1",
+                params![before, kek, wrapped],
+            ),
             Self::Share {
                 key,
                 generation,
@@ -456,4 +472,18 @@ pub(super) fn records(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Rec
         })
     })?
     .collect()
+}
+
+/// Whose store this is, and how its data key is wrapped.
+pub(super) fn header(db: &Connection) -> rusqlite::Result<SealedHeader> {
+    let sql = "SELECT node, genesis, store_id, kek, wrapped_dek FROM header";
+    db.query_row(sql, [], |row| {
+        Ok(SealedHeader {
+            node: row.get(0)?,
+            genesis: row.get(1)?,
+            store_id: row.get(2)?,
+            kek: row.get(3)?,
+            wrapped: row.get(4)?,
+        })
+    })
 }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::rekey::SealedHeader;
 use super::rows::{self, SealedShare, Write};
 use super::state::{Published, State};
 use super::{Record, StoreError};
@@ -57,6 +58,7 @@ pub(super) enum Query {
         reply: Reply<Option<Vec<u8>>>,
     },
     Bundles(Reply<Vec<Vec<u8>>>),
+    Header(Reply<SealedHeader>),
     Records(usize, Reply<Vec<Record>>),
     #[cfg(test)]
     Script(String, Reply<()>),
@@ -234,6 +236,7 @@ impl Writer {
                 reply,
             } => answer(reply, rows::peer_entry(db, &peer, sequence)),
             Query::Bundles(reply) => answer(reply, rows::bundles(db)),
+            Query::Header(reply) => answer(reply, rows::header(db)),
             Query::Records(limit, reply) => answer(reply, rows::records(db, limit)),
             #[cfg(test)]
             Query::Script(sql, reply) => answer(reply, db.execute_batch(&sql)),

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -215,12 +215,16 @@ impl<T> Ticket<T> {
 struct Queue {
     limit: usize,
     state: Mutex<QueueState>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct QueueState {
     jobs: VecDeque<Job>,
+    /// Threads that wait for a job and were not woken since. The last to wait is the first to be woken: its stack, its heap
+    /// and the processor's caches still hold what the next job needs. A condition variable would take them in turn, and each
+    /// of many threads would begin cold.
+    waiting: Vec<Thread>,
+    /// Threads without a job, woken or not.
     idle: usize,
     closed: bool,
 }
@@ -230,7 +234,6 @@ impl Queue {
         Self {
             limit,
             state: Mutex::default(),
-            changed: Condvar::new(),
         }
     }
 
@@ -244,27 +247,37 @@ impl Queue {
             return Err(SubmitError::Full(lane));
         }
         state.jobs.push_back(job);
+        let woken = state.waiting.pop();
         drop(state);
-        self.changed.notify_one();
+        if let Some(thread) = woken {
+            thread.unpark();
+        }
         Ok(())
     }
 
     fn next(&self) -> Option<Job> {
+        let me = thread::current();
         let mut state = self.lock();
-        loop {
+        state.idle = state.idle.saturating_add(1);
+        let found = loop {
             if state.closed {
-                return None;
+                break None;
             }
             if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+                break Some(job);
             }
-            state.idle = state.idle.saturating_add(1);
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle = state.idle.saturating_sub(1);
-        }
+            // A thread may wake without having been woken: then it still waits.
+            if state.waiting.iter().all(|waiting| waiting.id() != me.id()) {
+                state.waiting.push(me.clone());
+            }
+            drop(state);
+            thread::park();
+            state = self.lock();
+        };
+        state.idle = state.idle.saturating_sub(1);
+        // It may have found the job before it was woken for one.
+        state.waiting.retain(|waiting| waiting.id() != me.id());
+        found
     }
 
     fn close(&self) {
@@ -272,9 +285,12 @@ impl Queue {
         state.closed = true;
         // Dropped outside the lock: a job's captures may submit or wait in their destructors.
         let dropped = std::mem::take(&mut state.jobs);
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         drop(dropped);
-        self.changed.notify_all();
+        for thread in waiting {
+            thread.unpark();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
@@ -340,6 +356,50 @@ mod tests {
         );
         release.send(()).unwrap();
         assert_eq!(waiting.wait(), Ok(2));
+    }
+
+    #[test]
+    fn jobs_one_after_another_run_on_one_thread() {
+        let four = LaneLimits {
+            threads: 4,
+            queue: 4,
+        };
+        let workers = Workers::start(four, four).unwrap();
+        let all_wait = || workers.signing.lock().waiting.len() == 4;
+        let mut names = Vec::new();
+        for _ in 0..20 {
+            while !all_wait() {
+                thread::yield_now();
+            }
+            let job = || thread::current().name().unwrap().to_owned();
+            names.push(workers.submit(Lane::Signing, job).unwrap().wait().unwrap());
+        }
+        names.dedup();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn no_job_of_many_threads_is_forgotten() {
+        let (signing, background) = (
+            LaneLimits {
+                threads: 4,
+                queue: 10_000,
+            },
+            LaneLimits {
+                threads: 1,
+                queue: 1,
+            },
+        );
+        let workers = Workers::start(signing, background).unwrap();
+        for _ in 0..200 {
+            let jobs = (0..10_u64).map(|i| workers.submit(Lane::Signing, move || i).unwrap());
+            let tickets: Vec<_> = jobs.collect();
+            let sum: u64 = tickets
+                .iter()
+                .map(|t| t.wait_for(Duration::from_secs(20)).unwrap())
+                .sum();
+            assert_eq!(sum, 45);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const FILLING: Duration = Duration::from_secs(1800);
 
 /// How a request gets its signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Way {
     /// Authorized by this tool and sent to the participants.
     Nodes,

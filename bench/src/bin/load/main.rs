@@ -66,9 +66,12 @@ struct SignArgs {
     /// Requests in each run of cggmp24: each costs every signer half a second of CPU before.
     #[arg(long, default_value_t = 40)]
     presigned_requests: usize,
-    /// Requests at a time; one run for each. Bounds hold for 1.
+    /// Requests at a time; one run for each. Bounds on latency hold for 1, bounds on CPU for the most of these.
     #[arg(long, value_delimiter = ',', default_values_t = [1usize])]
     concurrency: Vec<usize>,
+    /// The ways that requests take.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["nodes", "end-to-end"])]
+    ways: Vec<Way>,
     /// Signer nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -89,7 +92,7 @@ struct SignArgs {
 /// Requests before each measurement: connections, caches.
 const WARM_UP: usize = 10;
 /// The same for cggmp24.
-const PRESIGNED_WARM_UP: usize = 3;
+const PRESIGNED_WARM_UP: usize = 10;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -109,7 +112,7 @@ async fn main() -> ExitCode {
 
 async fn sign(args: SignArgs) -> Outcome<bool> {
     let presigned = args.protocols.contains(&Protocol::Cggmp24);
-    let runs = args.concurrency.len() * 2;
+    let runs = args.concurrency.len() * args.ways.len();
     // The coordinator may prefer one signer set: each pool can serve all of a run.
     let pool = (args.presigned_requests + PRESIGNED_WARM_UP) * runs;
     let plan = Plan {
@@ -151,7 +154,7 @@ async fn sign(args: SignArgs) -> Outcome<bool> {
         let before = report::bare(*protocol, args.threshold, args.nodes);
         let mut runs = Vec::new();
         for concurrency in &args.concurrency {
-            for way in [Way::Nodes, Way::EndToEnd] {
+            for way in args.ways.iter().copied() {
                 load.run(way, warm_up, *concurrency).await?;
                 let run = load.run(way, requests, *concurrency).await?;
                 say(report::line(*protocol, &run));

@@ -123,7 +123,12 @@ async fn store_keys(deployment: &Deployment, count: u32) -> Outcome<usize> {
         mode: OpenMode::Existing,
     };
     let identity = Arc::new(read_identity_key(&config.identity_key_file)?);
-    let kek = PassphraseKek::from_file(&config.passphrase_file)?;
+    let kek = PassphraseKek::from_file(
+        config
+            .passphrase_file
+            .as_deref()
+            .ok_or("no passphrase file")?,
+    )?;
     let store = Store::open(&options, identity, &kek).await?;
     let own: KeyId = Protocol::Dkls23.as_str().parse()?;
     let (record, secret) = store.load_share(&own).await?.ok_or("no DKLs23 share")?;

@@ -1,6 +1,7 @@
 //! A ciphertext opens where it was sealed and nowhere else; a data key only with its passphrase.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -9,8 +10,7 @@ use super::support::*;
 use crate::files::SecretFileError;
 use crate::store::seal::{Place, Sealer};
 use crate::store::{
-    DataKey, KekError, KeyEncryptionKey as _, OpenError, PassphraseKek, SecretKind, Store,
-    StoreError,
+    DataKey, KekError, KeyEncryptionKey, OpenError, PassphraseKek, SecretKind, Store, StoreError,
 };
 
 const PLACE: Place<'static> = Place {
@@ -236,4 +236,85 @@ async fn a_store_opens_with_its_own_passphrase_only() {
         "{opened:?}"
     );
     open(folder.path(), "node-1").await;
+}
+
+#[tokio::test]
+async fn another_key_seals_the_store_while_it_is_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), "node-1").await;
+    two_shares(&store).await;
+    let (old, new) = (
+        Arc::new(kek(PASSPHRASE)),
+        Arc::new(kek("quite another passphrase")),
+    );
+    // Whoever does not hold the key of now changes nothing.
+    let stranger = Arc::new(kek("somebody else's passphrase"));
+    let refused = store.rekey(stranger, new.clone()).await;
+    assert!(
+        matches!(refused, Err(OpenError::Kek(KekError::Refused))),
+        "{refused:?}"
+    );
+    let (at_work, rekeyed) = tokio::join!(
+        store.load_share(&share_record("key-1", 0).key),
+        store.rekey(old, new)
+    );
+    rekeyed.unwrap();
+    assert_eq!(at_work.unwrap().unwrap().1.as_slice(), b"share of key-1/0");
+    store.close().await;
+    let options = options(folder.path(), "node-1");
+    let before = Store::open(&options, identity("node-1"), &kek(PASSPHRASE)).await;
+    assert!(
+        matches!(before, Err(OpenError::Kek(KekError::Refused))),
+        "{before:?}"
+    );
+    let now = kek("quite another passphrase");
+    let store = Store::open(&options, identity("node-1"), &now)
+        .await
+        .unwrap();
+    let share = store
+        .load_share(&share_record("key-2", 0).key)
+        .await
+        .unwrap();
+    assert_eq!(share.unwrap().1.as_slice(), b"share of key-2/0");
+}
+
+/// The same passphrase under another name, as a key in another token is.
+struct Renamed(PassphraseKek);
+
+impl KeyEncryptionKey for Renamed {
+    fn id(&self) -> String {
+        "pkcs11/aes-256-gcm/00ff".to_owned()
+    }
+
+    fn wrap(&self, dek: &DataKey, aad: &[u8]) -> Result<Vec<u8>, KekError> {
+        self.0.wrap(dek, aad)
+    }
+
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<DataKey, KekError> {
+        self.0.unwrap(wrapped, aad)
+    }
+}
+
+#[tokio::test]
+async fn a_store_says_which_key_seals_it_and_does_not_try_another() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path(), "node-1").await.close().await;
+    let options = options(folder.path(), "node-1");
+    let renamed = Renamed(kek(PASSPHRASE));
+    let refused = Store::open(&options, identity("node-1"), &renamed).await;
+    let Err(OpenError::OtherKek { found, expected }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(found, "passphrase/argon2id");
+    assert_eq!(expected, "pkcs11/aes-256-gcm/00ff");
+    let store = open(folder.path(), "node-1").await;
+    assert_eq!(store.sealed_by().await.unwrap(), found);
+    // The wrapping is bound to the name: under another one the same passphrase does not open it.
+    store
+        .rekey(Arc::new(kek(PASSPHRASE)), Arc::new(renamed))
+        .await
+        .unwrap();
+    store.close().await;
+    let store = Store::open(&options, identity("node-1"), &Renamed(kek(PASSPHRASE))).await;
+    assert_eq!(store.unwrap().sealed_by().await.unwrap(), expected);
 }
