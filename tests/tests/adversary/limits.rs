@@ -673,6 +673,7 @@ async fn outstanding(arena: &mut Arena) {
         transaction: "00".to_owned(),
         block: 100,
         depth: 0,
+        used: None,
     };
     for (attack, fate, words) in [
         (
