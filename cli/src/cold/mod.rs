@@ -4,6 +4,7 @@ mod carry;
 mod consent;
 mod key;
 mod machine;
+mod qr;
 mod show;
 mod sign;
 
@@ -37,6 +38,8 @@ enum Cold {
     Sign(sign::Args),
     Import(carry::ImportArgs),
     Journal(machine::JournalArgs),
+    Qr(qr::QrArgs),
+    Scan(qr::ScanArgs),
     Order(key::OrderArgs),
     Key(key::KeyArgs),
     Pin(key::PinArgs),
@@ -50,6 +53,8 @@ pub async fn run(args: Args) -> Outcome {
         Cold::Consent(args) => consent::run(&args),
         Cold::Sign(args) => sign::run(args).await,
         Cold::Import(args) => carry::import(args).await,
+        Cold::Qr(args) => qr::show(&args),
+        Cold::Scan(args) => qr::scan(&args),
         Cold::Journal(args) => machine::journal(args).await,
         Cold::Order(args) => key::order(args).await,
         Cold::Key(args) => key::key(args).await,

@@ -154,7 +154,7 @@ impl Datastore {
         self.run_tx("wake_pending", &(), |tx, &()| {
             Box::pin(async move {
                 tx.execute(
-                    "UPDATE requests SET lease_until = 0 WHERE state = 'PENDING_APPROVAL' AND claimed_by IS NULL",
+                    "UPDATE requests SET lease_until = 0 WHERE state IN ('PENDING_APPROVAL', 'SIGNING') AND claimed_by IS NULL",
                     &[],
                 )
                 .await

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use countersign_policy::bundle::{ActivationEvidence, ActiveBundle};
 use countersign_policy::cold::{MachineAnswer, RequestPackage, ResponsePackage, SessionEvidence};
-use countersign_policy::statement::{BundleAck, Confirm, Kind, SessionTerms};
+use countersign_policy::statement::{BundleAck, Confirm, Kind, Receipt, SessionTerms};
 use countersign_policy::{Envelope, Facts, Hash, MemberId, SignedTransaction};
 use countersign_signer::wire::Sign;
 use tokio::task::JoinSet;
@@ -109,6 +109,16 @@ pub(super) fn parts(stored: &[Envelope]) -> (Vec<Envelope>, Vec<Envelope>) {
     stored.partition(|envelope| envelope.payload_type() != confirm)
 }
 
+/// Whether the witnesses held these freezes.
+pub(super) fn held(bundle: &ActiveBundle, receipts: &[Envelope], head: Hash) -> bool {
+    freeze_head(bundle, receipts) == Some(head)
+}
+
+fn freeze_head(bundle: &ActiveBundle, receipts: &[Envelope]) -> Option<Hash> {
+    let opened = bundle.directory().open::<Receipt>(receipts.first()?);
+    Some(opened.ok()?.body().terms.freeze_head)
+}
+
 /// The package about a request that waits for its machine. The chain starts after version `after`, which the machine follows.
 pub(crate) async fn package(
     core: &Core,
@@ -159,12 +169,7 @@ async fn freezes(
     session: &Session,
     receipts: &[Envelope],
 ) -> Result<Vec<Envelope>, ColdError> {
-    let head = receipts.first().and_then(|receipt| {
-        let opened = bundle
-            .directory()
-            .open::<countersign_policy::statement::Receipt>(receipt);
-        Some(opened.ok()?.body().terms.freeze_head)
-    });
+    let head = freeze_head(bundle, receipts);
     if head == Some(Hash::ZERO) {
         return Ok(Vec::new());
     }

@@ -161,6 +161,15 @@ impl Task {
         self.receipts = Some(receipts.clone());
         if session.terms.offline {
             let (receipts, confirms) = offline::parts(&receipts);
+            let head = core.freezes.current().head();
+            if !confirms.is_empty() && !offline::held(bundle, &receipts, head) {
+                let why = Why::new("freezes-differ", "the freezes changed since it was cleared");
+                let broken = Broken {
+                    why,
+                    ..Broken::default()
+                };
+                return Ok(AttemptEnd::Broke(broken));
+            }
             if confirms.is_empty() {
                 let confirms = match offline::clear(core, bundle, session, &receipts).await {
                     Ok(confirms) => confirms,

@@ -5,6 +5,7 @@ mod chain;
 mod content;
 mod diff;
 mod guards;
+mod hsm;
 mod nonce_leads;
 mod openers;
 mod owners;

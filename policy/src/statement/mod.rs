@@ -134,10 +134,9 @@ impl Kind {
             Kind::PolicyBundle | Kind::KeyCeremony => &[Role::PolicyAuthor],
             Kind::Authorization => &[Role::Coordinator],
             // A machine with no network makes its key and keeps its journal as the others do, and tells its peers nothing.
-            Kind::CeremonyTranscript => &[Role::Node, Role::OfflineNode],
+            Kind::CeremonyTranscript | Kind::LedgerEntry => &[Role::Node, Role::OfflineNode],
             Kind::Receipt
             | Kind::Confirm
-            | Kind::LedgerEntry
             | Kind::StopAck
             | Kind::BundleAck
             | Kind::IncarnationAck => &[Role::Node],

@@ -21,7 +21,7 @@ pub struct AckQuorum {
 
 impl AckQuorum {
     /// Those that a bundle asks for: all of them must be met.
-    pub(super) fn of(bundle: &PolicyBundle) -> Vec<Self> {
+    pub(in crate::bundle) fn of(bundle: &PolicyBundle) -> Vec<Self> {
         // A machine with no network hears of a successor from the packages that are carried to it, and answers nobody.
         let keys = bundle
             .keys
