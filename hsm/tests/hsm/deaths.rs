@@ -42,7 +42,8 @@ fn a_worker_killed_at_any_time_leaves_requests_that_resume() {
         for round in 0..6u64 {
             std::thread::sleep(Duration::from_millis(200 + 37 * round));
             // As a module's crash, its abort, and the system's lack of memory do.
-            let signal = [Signal::SEGV, Signal::ABORT, Signal::KILL][usize::try_from(round % 3).unwrap()];
+            let signal =
+                [Signal::SEGV, Signal::ABORT, Signal::KILL][usize::try_from(round % 3).unwrap()];
             for pid in workers() {
                 kill(pid, signal);
             }
