@@ -8,6 +8,7 @@ mod bundle;
 mod ceremony;
 mod clock;
 mod cluster;
+mod cold;
 mod demo;
 mod failure;
 mod hsm;
@@ -74,6 +75,7 @@ enum Command {
     Freeze(officer::freeze::FreezeArgs),
     Unfreeze(officer::unfreeze::Args),
     Freezes(officer::freeze::FreezesArgs),
+    Cold(cold::Args),
     Token(token::Args),
     Hsm(hsm::Args),
     Demo(demo::Args),
@@ -151,6 +153,7 @@ fn run(command: Command) -> Outcome {
         Command::Freeze(args) => client(officer::freeze::run(args)),
         Command::Unfreeze(args) => client(officer::unfreeze::run(args)),
         Command::Freezes(args) => client(officer::freeze::list(args)),
+        Command::Cold(args) => client(cold::run(args)),
         Command::Token(args) => client(token::run(args)),
         Command::Demo(args) => client(demo::run(args)),
     }

@@ -164,6 +164,8 @@ async fn create(args: Create) -> Outcome {
         key: args.key,
         path: args.path,
         networks: args.networks,
+        ledger_group: None,
+        offline_operators: None,
     };
     let mut change = match &args.change {
         Some(file) => Change::read(file)?,

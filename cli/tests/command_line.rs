@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 /// The help of every command, reviewed as a snapshot: it is an interface.
 #[test]
 fn help_teaches() {
-    let commands: [&[&str]; 43] = [
+    let commands: [&[&str]; 55] = [
         &[],
         &["inspect"],
         &["init"],
@@ -65,6 +65,18 @@ fn help_teaches() {
         &["freeze"],
         &["unfreeze"],
         &["freezes"],
+        &["cold"],
+        &["cold", "export"],
+        &["cold", "inspect"],
+        &["cold", "consent"],
+        &["cold", "sign"],
+        &["cold", "import"],
+        &["cold", "journal"],
+        &["cold", "qr"],
+        &["cold", "scan"],
+        &["cold", "order"],
+        &["cold", "key"],
+        &["cold", "pin"],
         &["demo"],
         &["token"],
         &["node"],

@@ -230,6 +230,8 @@ impl StateName {
         match (self, next) {
             (S::Received, S::PendingApproval | S::Authorized | S::Blocked | S::Stopping) => true,
             (S::PendingApproval, S::PendingApproval | S::Authorized | S::Stopping) => true,
+            // A machine with no network answers an authorization that was given before its approvals died.
+            (S::PendingApproval, S::Signed) => true,
             (S::Authorized, S::Authorized | S::Signing | S::Signed | S::Stopping) => true,
             (S::Signing, S::Authorized | S::Signed | S::Stopping) => true,
             // Its approvals died; what was authorized before runs out, and nothing final is claimed.

@@ -60,7 +60,7 @@ pub use call::FunctionName;
 pub use codes::Code;
 pub use control::{ControlError, command, command_all, sockets};
 pub use entry::give_function_list;
-pub use locate::{find_softhsm, module_path};
+pub use locate::{find_softhsm, luna_module_path, module_path};
 pub use plan::{
     Action, Calls, Device, Fault, GcmIv, MAX_BYTES, MAX_DELAY, MAX_FAULTS, Plan, PlanError,
     Problem, Profile, Selection, VERSION, When,

@@ -8,14 +8,19 @@ pub fn module_path() -> Option<PathBuf> {
     beside("libcountersign_hsm_sim.so")
 }
 
+/// The same with `C_GetInterface`, for tests with `countersign-hsm-sim-luna` among their dependencies.
+pub fn luna_module_path() -> Option<PathBuf> {
+    beside("libcountersign_hsm_sim_luna.so")
+}
+
 fn beside(name: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     // Tests are in target/debug/deps, programs in target/debug. What cargo has built last is in deps.
     let folder = program.parent()?;
     let above = folder.parent().unwrap_or(folder);
     [
-        folder.to_owned(),
         folder.join("deps"),
+        folder.to_owned(),
         above.join("deps"),
         above.to_owned(),
     ]

@@ -120,6 +120,13 @@ impl PublicKey {
         }
     }
 
+    /// True when `signature` holds for this key over `preimage`: see [`PublicKey::address`] for which networks use which. For
+    /// whoever had the bytes signed and looks at what came back.
+    #[must_use]
+    pub fn holds(&self, signature: &Signature, preimage: &[u8], prehash: &[u8; 32]) -> bool {
+        self.verifies(signature, preimage, prehash)
+    }
+
     /// True when `signature` holds for this key over `preimage`, whose digest is `prehash` (secp256k1 signs the digest,
     /// Ed25519 the preimage itself, strictly as in `verify_strict`). High-s ECDSA signatures do not hold.
     pub(crate) fn verifies(

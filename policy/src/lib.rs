@@ -57,6 +57,7 @@ pub use tx::{
 
 pub mod bundle;
 pub mod canonical;
+pub mod cold;
 mod decide;
 mod envelope;
 mod freeze;

@@ -12,6 +12,7 @@
 
 pub mod ceremony;
 pub mod clock;
+pub mod cold;
 pub mod files;
 pub mod gate;
 pub mod hsm;
@@ -22,4 +23,5 @@ pub mod process;
 pub mod session;
 pub mod store;
 pub mod threshold;
+pub mod token;
 pub mod wire;

@@ -22,6 +22,17 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
+/// An error with all its causes, on one line: a refusal that leaves them out sends people looking in the wrong place.
+pub(crate) fn explained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,6 +104,9 @@ pub struct Sign {
 pub struct Signed {
     /// One signature for each digest of the authorization; none from a witness, which only confirms.
     pub signatures: Vec<Signature>,
+    /// From a witness of an offline session: its confirm, with what it found when it looked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Envelope>,
 }
 
 /// Asks a node never to sign a request.

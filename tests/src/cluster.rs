@@ -6,6 +6,7 @@
 mod calls;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,16 +115,13 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority =
             CertificateAuthority::create("test authority", now(), 30).expect("an authority");
-        let ports: BTreeMap<MemberId, u16> = deployment
-            .nodes()
-            .into_iter()
-            .zip(free_ports(nodes))
-            .collect();
-        let emergency = deployment
-            .nodes()
-            .into_iter()
-            .zip(free_ports(nodes))
-            .collect();
+        let free = free_ports(nodes * 2);
+        let (main, emergency) = free.split_at(nodes);
+        let by_node = |ports: &[u16]| -> BTreeMap<MemberId, u16> {
+            let ports = ports.iter().copied();
+            deployment.nodes().into_iter().zip(ports).collect()
+        };
+        let (ports, emergency) = (by_node(main), by_node(emergency));
         let bundle = BundleHandle::new(chain.active().clone());
         let mut cluster = Self {
             deployment,
@@ -313,6 +311,11 @@ impl Cluster {
         }
     }
 
+    /// What a node's process says on its way out.
+    fn said(&self, node: &MemberId) -> PathBuf {
+        self.node_folder(node).join("stderr")
+    }
+
     /// Starts a node that does not run, and waits until it answers.
     pub async fn start_node(&mut self, node: &MemberId) {
         if let Err(reason) = self.try_start_node(node).await {
@@ -346,7 +349,8 @@ impl Cluster {
                     None => command.env_remove(SKEW_FOR_TESTS),
                 };
                 if std::env::var_os("RUST_LOG").is_none() {
-                    command.stderr(Stdio::null());
+                    let said = std::fs::File::create(self.said(node)).expect("a file");
+                    command.stderr(said);
                 }
                 Running::Process(command.spawn().expect("a process"))
             }
@@ -363,7 +367,8 @@ impl Cluster {
             if let Some(Running::Process(child)) = self.nodes.get_mut(node)
                 && let Some(status) = child.try_wait().expect("the process is ours")
             {
-                return Err(format!("the process ended with {status}"));
+                let said = std::fs::read_to_string(self.said(node)).unwrap_or_default();
+                return Err(format!("the process ended with {status}: {said}"));
             }
             if Instant::now() > until {
                 return Err(format!("no answer: {answer:?}"));
@@ -559,13 +564,17 @@ impl Drop for Cluster {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, from below the range that systems give to outgoing connections: no such connection
+/// takes one before its node listens.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port"))
-        .collect();
-    listeners
-        .iter()
-        .map(|l| l.local_addr().expect("an address").port())
-        .collect()
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 22_000;
+    // Tests run beside each other, each begins somewhere else.
+    let begin = RandomState::new().hash_one(count) % u64::from(PORTS);
+    let begin = u16::try_from(begin).expect("below the number of ports");
+    let ports = (0..PORTS).map(|i| FIRST + (begin + i) % PORTS);
+    let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let free: Vec<u16> = free.take(count).collect();
+    assert_eq!(free.len(), count, "too few free ports");
+    free
 }

@@ -13,8 +13,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_policy::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
-use countersign_policy::statement::{Authorization, Fate, Observation, SignRequest, Verified};
+use countersign_policy::limits::{
+    LedgerGroup, Limit, LimitScope, Measure, NonceAhead, NonceLead, Period,
+};
+use countersign_policy::statement::{
+    Authorization, Fate, Observation, SignRequest, UsedNonce, Verified,
+};
 use countersign_policy::testing::{
     COORDINATOR, OBSERVER, OTHER_OBSERVER, SOLANA_WALLET, wallet_id,
 };
@@ -27,7 +31,7 @@ use countersign_signer::net::CallError;
 use countersign_signer::node::ResourceConfig;
 use countersign_signer::wire::{Freezes, GiveStatement, ProblemCode, StatementTaken, path};
 use countersign_tests::cluster::{Cluster, Place};
-use countersign_tests::payments::{assemble, code, pay, problem, solana};
+use countersign_tests::payments::{assemble, code, pay, problem, solana, usdt};
 
 const CAP: u64 = 100_000;
 /// So many refused requests freeze their service.
@@ -228,23 +232,37 @@ async fn three_of_five_sign_with_a_witness_where_four_must_reserve() {
 
 const CALL: Duration = Duration::from_secs(10);
 
-/// Gives a node what both chain observers say of the transaction of a request.
+/// Gives a node what both chain observers say of the transaction of a request: its blockhash is over.
 async fn tell(
     cluster: &Cluster,
     node: &MemberId,
     request: &Envelope,
     blockhash: &str,
 ) -> Result<StatementTaken, CallError> {
+    let fate = Fate::BlockhashExpired {
+        blockhash: blockhash.to_owned(),
+        last_valid_block_height: 150,
+        block: 151,
+    };
+    tell_fate(cluster, node, request, fate).await
+}
+
+fn facts_of(cluster: &Cluster, request: &Envelope) -> Facts {
     let opened: Verified<SignRequest> = cluster.active().directory().open(request).unwrap();
-    let facts = Facts::establish(cluster.active(), opened.body()).unwrap();
+    Facts::establish(cluster.active(), opened.body()).unwrap()
+}
+
+async fn tell_fate(
+    cluster: &Cluster,
+    node: &MemberId,
+    request: &Envelope,
+    fate: Fate,
+) -> Result<StatementTaken, CallError> {
+    let facts = facts_of(cluster, request);
     let body = Observation {
-        network: Network::SOLANA,
+        network: facts.transaction().intent().network,
         digest: Hash::from_bytes(*facts.transaction().digest().as_bytes()),
-        fate: Fate::BlockhashExpired {
-            blockhash: blockhash.to_owned(),
-            last_valid_block_height: 150,
-            block: 151,
-        },
+        fate,
     };
     let statement = cluster
         .deployment
@@ -264,8 +282,7 @@ async fn what_is_dead_on_chain_returns_at_each_node_that_was_shown_the_proof() {
     let second = solana(&mut cluster, "next", 20_000);
     let refused = code(pay(&mut cluster, &second, &pair, 1).await);
     assert_eq!(refused, ProblemCode::Policy);
-    let opened: Verified<SignRequest> = cluster.active().directory().open(&first).unwrap();
-    let facts = Facts::establish(cluster.active(), opened.body()).unwrap();
+    let facts = facts_of(&cluster, &first);
     let Lifetime::Solana { blockhash } = facts.transaction().intent().lifetime.clone() else {
         panic!("a Solana transaction");
     };
@@ -368,4 +385,66 @@ async fn an_abandoned_session_returns_by_itself_when_all_its_participants_have_s
     let waited = started.elapsed();
     assert!(waited > Duration::from_secs(11), "too early: {waited:?}");
     pay(&mut cluster, &next, &pair, attempt + 1).await.unwrap();
+}
+
+/// What a node says of a nonce that is too far ahead.
+async fn ahead(cluster: &mut Cluster, nonce: u64, pair: &[MemberId], attempt: u32) -> NonceAhead {
+    let request = usdt(cluster, &format!("ahead-{nonce}-{attempt}"), 1_000, nonce);
+    let refused = problem(pay(cluster, &request, pair, attempt).await);
+    assert_eq!(refused.code(), Some(ProblemCode::Policy));
+    match refused.reasons.as_slice() {
+        [Reason::NonceAhead(ahead)] => ahead.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nonces_lead_the_last_observed_one_by_no_more_than_the_bundle_says() {
+    let resources = ResourceConfig {
+        spare_primes: 0,
+        ..ResourceConfig::default()
+    };
+    let mut cluster = Cluster::start_with(3, 2, Place::Inside, resources).await;
+    cluster.make_key("hot-ecdsa", Protocol::Dkls23, 2).await;
+    cluster.deployment.set_now(now());
+    let bundle = cluster.deployment.successor(cluster.active(), |content| {
+        content.nonce_leads.push(NonceLead {
+            id: LimitId::new("nonces").unwrap(),
+            network: Network::ETHEREUM,
+            wallets: Vec::new(),
+            max: 2,
+            first: Vec::new(),
+        });
+    });
+    cluster.follow(bundle, Vec::new()).await;
+    let pair = cluster.members()[..2].to_vec();
+    let first = usdt(&mut cluster, "first", 1_000, 0);
+    let second = usdt(&mut cluster, "second", 1_000, 1);
+    pay(&mut cluster, &first, &pair, 1).await.unwrap();
+    pay(&mut cluster, &second, &pair, 1).await.unwrap();
+    let refused = ahead(&mut cluster, 2, &pair, 1).await;
+    assert_eq!((refused.observed, refused.highest), (None, 1));
+    let account = *facts_of(&cluster, &first).source();
+    let confirmed = |nonce| Fate::Confirmed {
+        transaction: "0x01".to_owned(),
+        block: 7,
+        depth: 64,
+        used: Some(UsedNonce { account, nonce }),
+    };
+    // Observers who say that it used another nonce are believed nothing.
+    let unfit = tell_fate(&cluster, &pair[0], &first, confirmed(40)).await;
+    assert_eq!(code(unfit), ProblemCode::Statement);
+    for node in &pair {
+        tell_fate(&cluster, node, &first, confirmed(0))
+            .await
+            .unwrap();
+    }
+    let refused = ahead(&mut cluster, 3, &pair, 2).await;
+    assert_eq!((refused.observed, refused.highest), (Some(0), 2));
+    let third = usdt(&mut cluster, "third", 1_000, 2);
+    pay(&mut cluster, &third, &pair, 1).await.unwrap();
+    // What was observed outlives a restart, and so does the bound.
+    cluster.restart().await;
+    let refused = ahead(&mut cluster, 3, &pair, 3).await;
+    assert_eq!((refused.observed, refused.highest), (Some(0), 2));
 }

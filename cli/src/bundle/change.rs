@@ -5,7 +5,7 @@ use std::path::Path;
 use countersign_policy::bundle::{
     ActiveBundle, AddressBookEntry, AssetRecord, Group, KeyRecord, PolicyBundle,
 };
-use countersign_policy::limits::LedgerGroup;
+use countersign_policy::limits::{LedgerGroup, NonceLead};
 use countersign_policy::{
     DerivationPath, GroupId, KeyId, LedgerGroupId, LimitId, Network, RuleId, Timestamp, WalletId,
 };
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::failure::{Exit, Failure, OrFail as _, Outcome};
 use crate::policy::entries::{
     AddressEntry, FeeCapEntry, LimitEntry, Names, ReferenceEntry, RuleEntry, WalletEntry, Wrong,
-    sorted,
+    in_order, sorted,
 };
 
 /// What to add to the policy, replace in it and take out of it. The entries are those of a policy directory.
@@ -37,6 +37,8 @@ pub struct Change {
     pub ledger_groups: Vec<LedgerGroup>,
     /// Cumulative limits, by id.
     pub limits: Vec<LimitEntry>,
+    /// How far nonces may run ahead, by id.
+    pub nonce_leads: Vec<NonceLead>,
     /// Reference prices; they replace all that there were.
     pub reference: Option<ReferenceEntry>,
     /// What no longer holds.
@@ -59,6 +61,8 @@ pub struct Removal {
     pub ledger_groups: Vec<LedgerGroupId>,
     /// Limits by id.
     pub limits: Vec<LimitId>,
+    /// Bounds on nonces by id.
+    pub nonce_leads: Vec<LimitId>,
 }
 
 impl Change {
@@ -88,6 +92,8 @@ impl Change {
             key: key.clone(),
             path: DerivationPath::master(),
             networks: networks.map_err(|e| e.to_string())?,
+            ledger_group: None,
+            offline_operators: None,
         });
         Ok(())
     }
@@ -119,6 +125,8 @@ impl Change {
         next.address_book
             .retain(|e| !gone.labels.contains(&e.label));
         next.limits.retain(|l| !gone.limits.contains(&l.id));
+        next.nonce_leads
+            .retain(|l| !gone.nonce_leads.contains(&l.id));
         next.ledger_groups
             .retain(|g| !gone.ledger_groups.contains(&g.id));
     }
@@ -193,6 +201,10 @@ impl Change {
             replace(&mut next.limits, record, |a, b| a.id == b.id);
         }
         next.limits.sort_by(|a, b| a.id.cmp(&b.id));
+        for lead in &self.nonce_leads {
+            replace(&mut next.nonce_leads, in_order(lead), |a, b| a.id == b.id);
+        }
+        next.nonce_leads.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(())
     }
 }

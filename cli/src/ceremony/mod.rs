@@ -154,7 +154,10 @@ impl Args {
         KeyCeremony {
             key: self.key.clone(),
             protocol: self.protocol,
-            threshold: self.threshold.unwrap_or(majority(&nodes)),
+            threshold: self.threshold.unwrap_or(match self.protocol.is_hsm() {
+                true => 1,
+                false => majority(&nodes),
+            }),
             max_faulty: self.max_faulty,
             nodes,
             purpose: self.purpose.clone(),

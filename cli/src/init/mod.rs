@@ -263,6 +263,7 @@ fn genesis(members: &[Identity], organisation: &str, now: Timestamp) -> Outcome<
             max_clock_skew_seconds: 5,
             max_request_life_seconds: 3600,
             max_authorization_life_seconds: 60,
+            max_cold_authorization_life_seconds: None,
             max_approval_life_seconds: 86_400,
             activation_delay_seconds: 0,
         },
@@ -274,6 +275,7 @@ fn genesis(members: &[Identity], organisation: &str, now: Timestamp) -> Outcome<
         cedar: Vec::new(),
         ledger_groups: Vec::new(),
         limits: Vec::new(),
+        nonce_leads: Vec::new(),
         reference: None,
         fee_caps: Vec::new(),
     };

@@ -3,6 +3,7 @@
 mod access;
 mod approvals;
 mod bundles;
+mod cold;
 mod deployment;
 mod exchange;
 mod model;
@@ -64,6 +65,9 @@ const MAX_SECONDS: u64 = exchange::MAX_WAIT + 15;
         requests::cancel,
         requests::simulate,
         requests::explanation,
+        cold::evidence,
+        cold::package,
+        cold::response,
         approvals::approve,
         approvals::approvals,
         notices::freeze,
@@ -114,6 +118,9 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/sign-requests/{id}/explanation",
             get(requests::explanation),
         )
+        .route("/v1/bundles/evidence", get(cold::evidence))
+        .route("/v1/sign-requests/{id}/cold-package", get(cold::package))
+        .route("/v1/sign-requests/{id}/cold-response", post(cold::response))
         .route(access::SIMULATE, post(requests::simulate))
         .route("/v1/freezes", post(notices::freeze).get(notices::freezes))
         .route("/v1/unfreezes", post(notices::unfreeze))

@@ -121,7 +121,7 @@ impl Datastore {
         .await
     }
 
-    /// Lets go of a request that waits for people, with a word on what it waits for; it is taken up again when something
+    /// Lets go of a request that waits for people (their approvals, or a machine that they carry it to), with a word on what it waits for; it is taken up again when something
     /// about it changes, and at `until`. False when it changed meanwhile, or is another process's: then nothing was done.
     pub(crate) async fn park(
         &self,
@@ -134,7 +134,7 @@ impl Datastore {
                 let parked = tx
                     .execute(
                         "UPDATE requests SET claimed_by = NULL, lease_until = $4 \
-                         WHERE id = $1 AND revision = $2 AND claimed_by = $3 AND state = 'PENDING_APPROVAL'",
+                         WHERE id = $1 AND revision = $2 AND claimed_by = $3 AND state IN ('PENDING_APPROVAL', 'SIGNING')",
                         &[
                             Value::Text(&request.id.to_hex()),
                             Value::Int(request.revision),
@@ -154,7 +154,7 @@ impl Datastore {
         self.run_tx("wake_pending", &(), |tx, &()| {
             Box::pin(async move {
                 tx.execute(
-                    "UPDATE requests SET lease_until = 0 WHERE state = 'PENDING_APPROVAL' AND claimed_by IS NULL",
+                    "UPDATE requests SET lease_until = 0 WHERE state IN ('PENDING_APPROVAL', 'SIGNING') AND claimed_by IS NULL",
                     &[],
                 )
                 .await

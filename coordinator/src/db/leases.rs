@@ -78,7 +78,7 @@ impl Datastore {
             let claimed = tx
                 .execute(
                     "UPDATE requests SET claimed_by = $2, lease_until = $3 \
-                     WHERE id = $1 AND (lease_until < $4 OR claimed_by = $2) \
+                     WHERE id = $1 AND (lease_until < $4 OR claimed_by = $2 OR (claimed_by IS NULL AND state = 'SIGNING')) \
                        AND state IN ('RECEIVED', 'PENDING_APPROVAL', 'AUTHORIZED', 'SIGNING', 'STOPPING')",
                     &[
                         Value::Text(&id.to_hex()),

@@ -41,6 +41,12 @@ impl Datastore {
                 let changed = change_state(tx, None, &request, stopping, &Change::default()).await?;
                 let at = changed.updated_at.as_millis();
                 insert_event(tx, &id, at, stopping.name().as_str(), &stopping.describe()).await?;
+                // One that waits for people is let go of until then: now somebody is to work on it.
+                tx.execute(
+                    "UPDATE requests SET lease_until = 0 WHERE id = $1 AND claimed_by IS NULL",
+                    &[Value::Text(&id.to_hex())],
+                )
+                .await?;
                 changed
             };
             tx.execute(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use countersign_policy::bundle::ActiveBundle;
+use countersign_policy::bundle::{ActiveBundle, Role};
 use countersign_policy::statement::{Authorization, Receipt, SessionTerms};
 use countersign_policy::{
     Envelope, Facts, Hash, LimitId, MemberId, Network, Reason, SignedTransaction, Timestamp,
@@ -33,7 +33,9 @@ impl Session {
         authorization: Envelope,
         body: &Authorization,
         expires_at: Timestamp,
+        bundle: &ActiveBundle,
     ) -> Self {
+        let offline = |node: &MemberId| bundle.has_role(node, Role::OfflineNode);
         let digest = authorization.digest();
         let terms = SessionTerms {
             session: SessionTerms::session_id(digest),
@@ -48,6 +50,7 @@ impl Session {
             participants: body.participants.clone(),
             witnesses: body.witnesses.clone(),
             attempt: body.attempt,
+            offline: body.participants.iter().any(offline),
         };
         Self {
             authorization,
@@ -64,7 +67,12 @@ impl Session {
             .open::<Authorization>(authorization)
             .ok()?;
         let expires_at = opened.statement().expires_at;
-        Some(Self::new(authorization.clone(), opened.body(), expires_at))
+        Some(Self::new(
+            authorization.clone(),
+            opened.body(),
+            expires_at,
+            bundle,
+        ))
     }
 }
 
@@ -77,6 +85,8 @@ pub(crate) enum AttemptEnd {
     Denied(Why),
     /// A signer was told to stop the request.
     Stopped(Why),
+    /// Enough witnesses cleared it; a machine with no network is to sign.
+    Cleared,
     /// It broke; another attempt may succeed.
     Broke(Broken),
 }
@@ -259,7 +269,7 @@ fn verify(session: &Session, facts: &Facts, signed: &Signed) -> Result<SignedDat
 }
 
 /// Hexadecimal; with `0x` in front for EVM networks.
-fn transaction_text(network: &Network, bytes: &[u8]) -> String {
+pub(super) fn transaction_text(network: &Network, bytes: &[u8]) -> String {
     match network {
         Network::Evm { .. } => format!("0x{}", hex::encode(bytes)),
         Network::Tron(_) | Network::Solana(_) => hex::encode(bytes),
@@ -301,7 +311,7 @@ async fn hear_out(request: Hash, mut calls: JoinSet<(MemberId, Result<Signed, No
 }
 
 /// What the refusals and failures of one step mean for the request.
-fn judge(
+pub(super) fn judge(
     core: &Core,
     session: &Session,
     step: &str,

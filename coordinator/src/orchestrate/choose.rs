@@ -82,6 +82,9 @@ pub(crate) async fn choose(
     among: Option<&BTreeSet<MemberId>>,
 ) -> Result<Choice, NoChoice> {
     let Wanted { key, path, ledgers } = *wanted;
+    if core.bundle.current().is_offline(key) {
+        return offline(core, key, ledgers, avoid);
+    }
     let needed = usize::from(key.threshold);
     let bundle = core.bundle.current().digest();
     let mut order = core.health.order(&key.nodes, avoid, bundle);
@@ -116,20 +119,38 @@ pub(crate) async fn choose(
     Err(refusal)
 }
 
-/// The ledger groups of the limits that count this request.
+/// One machine of the key, which nobody can ask, and a quorum of witnesses for it.
+fn offline(
+    core: &Core,
+    key: &KeyRecord,
+    ledgers: &[LedgerGroup],
+    avoid: &BTreeSet<MemberId>,
+) -> Result<Choice, NoChoice> {
+    // Which of several machines the package goes to is for people to say: the first one, until they do.
+    let participants: Vec<MemberId> = key.nodes.iter().take(1).cloned().collect();
+    Ok(Choice {
+        witnesses: witnesses(core, ledgers, &participants, avoid)?,
+        participants,
+        presignature: None,
+    })
+}
+
+/// The ledger groups of the limits that count this request, and that of a wallet whose key lies in an HSM.
 pub(crate) fn ledgers(
     bundle: &ActiveBundle,
     verified: &Verified<SignRequest>,
     facts: &Facts,
 ) -> Vec<LedgerGroup> {
     let content = bundle.content();
-    if content.limits.is_empty() {
+    let wallet = bundle.wallet(&verified.body().wallet);
+    let own = wallet.and_then(|w| w.ledger_group.as_ref());
+    if content.limits.is_empty() && own.is_none() {
         return Vec::new();
     }
     let limits = limits_of(bundle, verified, facts);
     let groups = content.ledger_groups.iter().filter(|group| {
         let of_group = |l: &&Limit| l.ledger_group == group.id && limits.contains(&l.id);
-        content.limits.iter().any(|l| of_group(&l))
+        own == Some(&group.id) || content.limits.iter().any(|l| of_group(&l))
     });
     groups.cloned().collect()
 }

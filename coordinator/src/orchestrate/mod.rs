@@ -9,6 +9,7 @@ mod attempt;
 mod bundles;
 mod choose;
 mod notices;
+mod offline;
 mod proposals;
 mod stop;
 mod task;
@@ -18,6 +19,7 @@ pub(crate) use attempt::Session;
 pub(crate) use bundles::{BundleError, NodeAnswer, nodes_of, restore, submit_bundle, succession};
 pub(crate) use choose::{PresignaturePools, limits_of};
 pub(crate) use notices::{Delivery, Pauses, spread};
+pub(crate) use offline::{ColdError, chain, import, package};
 pub(crate) use proposals::{merged, propose, sign as sign_proposal};
 pub(crate) use stop::stop_statement;
 pub(crate) use upkeep::upkeep;
@@ -91,16 +93,16 @@ fn authorize(
         nonce: Hash::from_bytes(nonce),
         presignature: choice.presignature,
     };
-    let bound = bundle.content().timing.max_authorization_life_seconds;
     let issued_at = now();
-    let expires_at = issued_at.plus_seconds(core.timing.authorization_seconds.min(bound));
+    let life = authorization_life(core, bundle, verified);
+    let expires_at = issued_at.plus_seconds(life);
     match core.state(issued_at, expires_at, body.clone()) {
         Ok(authorization) => Some((
             NewAttempt {
                 attempt,
                 authorization: authorization.clone(),
             },
-            Session::new(authorization, &body, expires_at),
+            Session::new(authorization, &body, expires_at, bundle),
         )),
         Err(error) => {
             tracing::error!(
@@ -110,6 +112,21 @@ fn authorize(
             None
         }
     }
+}
+
+/// Seconds. People carry a package to a cold wallet's machine: its authorizations live for as long as the bundle allows, and no
+/// longer than the request.
+fn authorization_life(core: &Core, bundle: &ActiveBundle, verified: &Verified<SignRequest>) -> u64 {
+    let timing = &bundle.content().timing;
+    let key = bundle.key(&verified.body().key);
+    if !key.is_some_and(|key| bundle.is_offline(key)) {
+        let bound = timing.max_authorization_life_seconds;
+        return core.timing.authorization_seconds.min(bound);
+    }
+    let left = verified.statement().expires_at.as_millis();
+    let left = left.saturating_sub(now().as_millis()) / 1000;
+    let bound = timing.max_cold_authorization_life_seconds.unwrap_or(0);
+    bound.min(u64::try_from(left).unwrap_or(0)).max(1)
 }
 
 /// Somebody changed a request: whoever works on it here looks at it now, and if nobody does anywhere, this process does.

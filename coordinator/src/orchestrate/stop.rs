@@ -14,7 +14,7 @@ use countersign_signer::wire::Stop;
 use tokio::task::JoinSet;
 
 use super::attempt::{self, AttemptEnd, Session};
-use super::{abort, authorize, changed_elsewhere, choose};
+use super::{abort, authorize, changed_elsewhere, choose, offline};
 use crate::core::{Core, Work, now};
 use crate::db::{Change, DbError, StoredAck, StoredRequest};
 use crate::judge;
@@ -97,7 +97,15 @@ pub(super) async fn run(
             .iter()
             .map(|(node, ack)| (node.clone(), ack.outcome))
             .collect();
-        let standing = StopStanding::judge(&outcomes, key.stop_quorum());
+        let mut standing = match bundle.is_offline(key) {
+            // What witnesses say settles nothing: the machine was not asked.
+            true => StopStanding::Waiting { missing: 1 },
+            false => StopStanding::judge(&outcomes, key.stop_quorum()),
+        };
+        // Nobody can ask a machine with no network: what it holds counts until its authorization ends, or it answers.
+        if bundle.is_offline(key) && offline::all_ended(core, &bundle, &request).await? {
+            standing = StopStanding::Settled;
+        }
         if standing == StopStanding::Settled {
             for stored in core.store.attempts(request.id).await? {
                 if let Some(session) = Session::restore(&bundle, &stored.authorization) {
@@ -186,10 +194,16 @@ async fn ask(
     why: &Why,
 ) -> Result<(BTreeMap<MemberId, StoredAck>, BTreeMap<MemberId, String>), DbError> {
     let mut acks = core.store.acks(request.id).await?;
-    acks.retain(|node, _| key.nodes.contains(node));
+    let asked = asked(bundle, key, request);
+    acks.retain(|node, _| asked.contains(node));
     let cancel = usable_cancel(core, bundle, request, goal, why).await?;
+    // The witnesses of a cold wallet can only refuse to clear it from now on: all of them are told.
+    let least = match bundle.is_offline(key) {
+        true => asked.len(),
+        false => 0,
+    };
     let mut calls = JoinSet::new();
-    for node in &key.nodes {
+    for node in &asked {
         if acks
             .get(node)
             .is_some_and(|ack| ack.outcome == StopOutcome::Stopped)
@@ -230,7 +244,7 @@ async fn ask(
             .values()
             .chain(fresh.values())
             .filter(|a| a.outcome == StopOutcome::Stopped);
-        if stopped.count() >= key.stop_quorum() {
+        if stopped.count() >= key.stop_quorum().max(least) {
             calls.detach_all();
             break;
         }
@@ -238,6 +252,16 @@ async fn ask(
     core.store.store_acks(request.id, &fresh).await?;
     acks.extend(fresh);
     Ok((acks, silent))
+}
+
+/// Who is told to stop: the nodes of the key; for a key in a machine with no network, those that clear its requests.
+fn asked(bundle: &ActiveBundle, key: &KeyRecord, request: &StoredRequest) -> Vec<MemberId> {
+    if !bundle.is_offline(key) {
+        return key.nodes.clone();
+    }
+    let wallet = bundle.wallet(&request.wallet);
+    let group = wallet.and_then(|w| bundle.ledger_group_of(w));
+    group.map(|g| g.nodes.clone()).unwrap_or_default()
 }
 
 fn check_ack(
@@ -361,6 +385,9 @@ async fn complete(
     let ask: Vec<MemberId> = session.terms.reservers().cloned().collect();
     match attempt::sign(core, &session, facts, &receipts, &ask).await {
         AttemptEnd::Signed(data) => Ok(Some(*data)),
-        AttemptEnd::Denied(_) | AttemptEnd::Stopped(_) | AttemptEnd::Broke(_) => Ok(None),
+        AttemptEnd::Denied(_)
+        | AttemptEnd::Stopped(_)
+        | AttemptEnd::Cleared
+        | AttemptEnd::Broke(_) => Ok(None),
     }
 }

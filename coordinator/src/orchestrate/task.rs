@@ -9,7 +9,7 @@ use countersign_policy::{Envelope, Facts, MemberId, Outcome, Timestamp};
 
 use super::attempt::{self, AttemptEnd, Broken, Session};
 use super::choose::{self, Choice, NoChoice, Wanted};
-use super::{abort, authorize, changed_elsewhere, reload, stop};
+use super::{abort, authorize, changed_elsewhere, offline, reload, stop};
 use crate::core::{Core, Work, now};
 use crate::db::{Change, DbError, Event, RequestFacts, StoredRequest};
 use crate::judge::{self, Opinion};
@@ -110,7 +110,7 @@ impl Task {
         };
         core.health.ended(&session.terms.participants);
         let end = end?;
-        if !matches!(end, AttemptEnd::Signed(_)) {
+        if !matches!(end, AttemptEnd::Signed(_) | AttemptEnd::Cleared) {
             abort::in_background(core, &session, &self.request.envelope);
         }
         match end {
@@ -121,6 +121,7 @@ impl Task {
             AttemptEnd::Denied(why) => self.stop_with(core, work, Goal::Blocked, why).await,
             AttemptEnd::Stopped(why) => self.stop_with(core, work, Goal::Cancelled, why).await,
             AttemptEnd::Broke(broken) => self.next_attempt(core, work, Some(broken)).await,
+            AttemptEnd::Cleared => self.wait_for_machine(core, work, &session).await,
         }
     }
 
@@ -158,6 +159,26 @@ impl Task {
             }
         };
         self.receipts = Some(receipts.clone());
+        if session.terms.offline {
+            let (receipts, confirms) = offline::parts(&receipts);
+            let head = core.freezes.current().head();
+            if !confirms.is_empty() && !offline::held(bundle, &receipts, head) {
+                let why = Why::new("freezes-differ", "the freezes changed since it was cleared");
+                let broken = Broken {
+                    why,
+                    ..Broken::default()
+                };
+                return Ok(AttemptEnd::Broke(broken));
+            }
+            if confirms.is_empty() {
+                let confirms = match offline::clear(core, bundle, session, &receipts).await {
+                    Ok(confirms) => confirms,
+                    Err(end) => return Ok(end),
+                };
+                self.receipts = Some([receipts, confirms].concat());
+            }
+            return Ok(AttemptEnd::Cleared);
+        }
         self.signing_since = Some(now());
         let ask: Vec<MemberId> = session.terms.reservers().cloned().collect();
         let facts = self.facts.clone();
@@ -179,6 +200,34 @@ impl Task {
             work.knows(&self.request);
         }
         Ok(signing.await)
+    }
+
+    /// The package can be fetched from here on: a signature may come to exist. Lets go of the request until an answer is
+    /// imported, somebody stops it, or the authorization ends.
+    async fn wait_for_machine(
+        &mut self,
+        core: &Core,
+        work: &Work,
+        session: &Session,
+    ) -> Result<(), DbError> {
+        let attempt = session.terms.attempt;
+        let next = State::Signing { attempt };
+        if self.request.state != next {
+            let change = Change {
+                receipts: self.receipts.as_deref(),
+                ..Change::default()
+            };
+            self.request = core
+                .store
+                .advance(&core.lease, &self.request, &next, &change)
+                .await?;
+            work.knows(&self.request);
+        }
+        let instance = core.lease.instance();
+        core.store
+            .park(&self.request, instance, session.expires_at)
+            .await?;
+        Err(DbError::LostLease(self.request.id.to_hex()))
     }
 
     /// The event of a SIGNING that was not stored while it lasted.

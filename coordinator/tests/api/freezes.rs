@@ -218,6 +218,7 @@ both!(
             transaction: "0x01".to_owned(),
             block: 10,
             depth: 64,
+            used: None,
         };
         let observer = countersign_policy::testing::OBSERVER;
         let alone = d.observation_by(&[observer], &request, fate());

@@ -16,6 +16,7 @@ mod web;
 
 mod access;
 mod approvals;
+mod cold;
 mod deployment;
 mod faults;
 mod freezes;
@@ -32,7 +33,7 @@ use countersign_coordinator::*;
 use countersign_policy::statement::{CancelReason, FreezeTarget, Verdict};
 use countersign_policy::testing::transaction::{EXCHANGE, usdt_erc20};
 use countersign_policy::testing::{
-    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OFFICER, OTHER_COORDINATOR, OTHER_OFFICERS,
+    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OFFICER, OPERATOR, OTHER_COORDINATOR, OTHER_OFFICERS,
     OTHER_PAYMENTS, PAYMENTS, WALLET, member,
 };
 use countersign_policy::{Envelope, Network, Outcome};

@@ -17,6 +17,7 @@ use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::statement::{
     Cancel, Receipt, SessionTerms, SignRequest, StopAck, StopOutcome, Verdict,
 };
+use countersign_policy::testing::cold::cold_confirm;
 use countersign_policy::testing::{
     APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OBSERVER, OFFICER, OPERATOR, OTHER_COORDINATOR,
     OTHER_PAYMENTS, PAYMENTS, SingleKey, TestDeployment, member,
@@ -249,8 +250,11 @@ impl Nodes {
         }
         drop(nodes);
         if terms.witnesses.contains(node) {
+            let receipts = SessionTerms::receipts_hash(call.receipts.iter().map(Envelope::digest));
+            let cleared = cold_confirm(&terms, receipts, self.bundle(node).digest());
             return Ok(Signed {
                 signatures: Vec::new(),
+                confirm: terms.offline.then(|| self.deployment_sign(node, cleared)),
             });
         }
         let facts = Facts::establish(&self.bundle(node), &request).unwrap();
@@ -266,6 +270,7 @@ impl Nodes {
             .push((terms.request, digest));
         Ok(Signed {
             signatures: vec![key.sign(facts.transaction(), &request.path)],
+            confirm: None,
         })
     }
 
@@ -473,6 +478,7 @@ impl NodeApi for ScriptedNodes {
         let chain = &following[node].chain;
         let active = chain.active();
         now_or(Ok(Bundles {
+            acks: Vec::new(),
             candidate: None,
             active: active.digest(),
             version: active.content().version,

@@ -7,11 +7,7 @@ use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
 use std::path::PathBuf;
 
 fn module() -> PathBuf {
-    let beside = std::env::current_exe()
-        .unwrap()
-        .with_file_name("libcountersign_hsm_sim_luna.so");
-    assert!(beside.is_file(), "{} was not built", beside.display());
-    beside
+    countersign_hsm_sim::luna_module_path().expect("the module is built with this test")
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::model::{AddressBookEntry, FeeCap, KeyRecord, Member, PolicyBundle, Role, Wallet};
 use super::owners::Owners;
 use super::places::Places;
-use super::validate::{ValidationError, shared_domains, validate};
+use super::validate::{ValidationError, unfit_holders, validate};
 use crate::envelope::{Envelope, IdentityPublicKey, ReadyKey};
 use crate::hash::Hash;
 use crate::id::{KeyId, MemberId, WalletId};
-use crate::limits::{LimitBook, Period};
+use crate::limits::{LedgerGroup, LimitBook, Period};
 use crate::rules::RuleSet;
 use crate::statement::{
     Directory, KeyCeremony, Signer, Signers, StatementError, Verified, open_quorum_in, parse,
@@ -368,6 +368,17 @@ fn statement_signers(bundle: &PolicyBundle) -> Signers {
     }
 }
 
+/// Whether the machines of a key are offline.
+pub(super) fn is_offline(bundle: &PolicyBundle, key: &KeyRecord) -> bool {
+    let offline = |id: &MemberId| {
+        let members = bundle.members.iter();
+        members
+            .filter(|m| m.id == *id)
+            .any(|m| m.roles.contains(&Role::OfflineNode))
+    };
+    key.protocol.is_hsm() && key.nodes.iter().any(offline)
+}
+
 fn per_transaction(bundle: &PolicyBundle) -> LimitBook {
     let limits = bundle.limits.iter();
     let limits: Vec<_> = limits
@@ -459,7 +470,25 @@ impl ActiveBundle {
         key: &KeyRecord,
         path: &DerivationPath,
     ) -> Result<PublicKey, DerivationError> {
+        // Nobody has a chain code of a key in a token: whatever were derived, no token could sign for it.
+        if !key.protocol.has_children() {
+            return match path.is_master() {
+                true => Ok(key.group_key),
+                false => Err(DerivationError::NoChildren),
+            };
+        }
         self.children.derive(&key.extended_public_key(), path)
+    }
+
+    /// Whether a key lies in machines without a network: what it signs is carried to and from them.
+    pub fn is_offline(&self, key: &KeyRecord) -> bool {
+        is_offline(&self.bundle, key)
+    }
+
+    /// The ledger group of a wallet whose key lies in an HSM: a quorum of it reserves every spend.
+    pub fn ledger_group_of(&self, wallet: &Wallet) -> Option<&LedgerGroup> {
+        let id = wallet.ledger_group.as_ref()?;
+        self.bundle.ledger_groups.iter().find(|g| g.id == *id)
     }
 
     /// A wallet by id.
@@ -524,7 +553,7 @@ impl ActiveBundle {
                 what: "exists already; a key is made once",
             });
         }
-        let problems = shared_domains(&self.bundle, &body.nodes, body.threshold);
+        let problems = unfit_holders(&self.bundle, body.protocol, &body.nodes, body.threshold);
         if !problems.is_empty() {
             let what = problems.join("; ");
             return Err(ChainError::Ceremony { key, what });

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::approvals::Needs;
 use crate::envelope::IdentityPublicKey;
 use crate::hash::Hash;
-use crate::id::{GroupId, KeyId, MemberId, RuleId, WalletId};
-use crate::limits::{LedgerGroup, Limit, Reference};
+use crate::id::{GroupId, KeyId, LedgerGroupId, MemberId, RuleId, WalletId};
+use crate::limits::{LedgerGroup, Limit, NonceLead, Reference};
 use crate::protocol::Protocol;
 use crate::statement::{Body, Kind};
 use crate::time::Timestamp;
@@ -35,13 +35,15 @@ pub enum Role {
     ChainObserver,
     /// A signer node.
     Node,
+    /// A machine with an HSM and no network: it signs for cold wallets, and says nothing to other nodes.
+    OfflineNode,
     /// A coordinator: may start signatures and stop requests, and is trusted with neither.
     Coordinator,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::PaymentService,
         Role::SecurityOfficer,
         Role::PolicyAuthor,
@@ -50,6 +52,7 @@ impl Role {
         Role::Auditor,
         Role::ChainObserver,
         Role::Node,
+        Role::OfflineNode,
         Role::Coordinator,
     ];
 
@@ -64,6 +67,7 @@ impl Role {
             Role::Auditor => "auditor",
             Role::ChainObserver => "chain-observer",
             Role::Node => "node",
+            Role::OfflineNode => "offline-node",
             Role::Coordinator => "coordinator",
         }
     }
@@ -112,7 +116,7 @@ pub struct Member {
     /// WebAuthn credentials, with which people approve, reject and freeze in a browser.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
-    /// For nodes: who controls the machine.
+    /// For nodes, online and offline: who controls the machine.
     pub domains: Option<Domains>,
 }
 
@@ -192,8 +196,11 @@ pub struct Timing {
     pub max_clock_skew_seconds: u64,
     /// The longest life of a sign request.
     pub max_request_life_seconds: u64,
-    /// The longest life of an authorization for a hot wallet.
+    /// The longest life of an authorization for a hot or warm wallet.
     pub max_authorization_life_seconds: u64,
+    /// The longest life of an authorization for a cold wallet, whose machine people carry a package to; at most three days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cold_authorization_life_seconds: Option<u64>,
     /// The longest life of an approval.
     pub max_approval_life_seconds: u64,
     /// How long after enough nodes acknowledged it a successor waits for a veto before it counts.
@@ -228,7 +235,7 @@ pub enum KeyState {
     Destroyed,
 }
 
-/// A threshold key, pinned after its ceremony.
+/// A key, pinned after its ceremony: of a threshold protocol, or of an HSM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord {
@@ -236,11 +243,11 @@ pub struct KeyRecord {
     pub id: KeyId,
     /// Its protocol.
     pub protocol: Protocol,
-    /// How many nodes sign together.
+    /// How many nodes sign together; 1 for an HSM key.
     pub threshold: u16,
-    /// How many nodes may lie without a stop being reported wrongly.
+    /// How many nodes may lie without a stop being reported wrongly; 0 for an HSM key.
     pub max_faulty: u16,
-    /// The nodes that hold shares, in ascending order.
+    /// The nodes that hold shares, or the machines whose tokens hold the HSM key, in ascending order.
     pub nodes: Vec<MemberId>,
     /// What the key is for.
     pub purpose: String,
@@ -250,7 +257,7 @@ pub struct KeyRecord {
     pub state: KeyState,
     /// The group public key of the root.
     pub group_key: PublicKey,
-    /// The BIP-32 chain code of the root, for secp256k1 keys.
+    /// The BIP-32 chain code of the root, for secp256k1 keys of a threshold protocol.
     pub chain_code: Option<ChainCode>,
     /// Hash of the transcript's content, signed by all nodes.
     pub transcript: Hash,
@@ -284,6 +291,14 @@ pub struct Wallet {
     pub path: DerivationPath,
     /// The networks, in ascending order.
     pub networks: Vec<Network>,
+    /// For warm and cold wallets: the online nodes of which a quorum reserves and confirms each spend, because the machine with
+    /// the HSM signs alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_group: Option<LedgerGroupId>,
+    /// For cold wallets: how many operators must each agree with a key of their own at the offline machine; none: whoever
+    /// has the token's PIN is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_operators: Option<u16>,
 }
 
 /// An asset the organisation uses. Its decimals are pinned here and must equal the built-in registry's where that knows it.
@@ -451,6 +466,9 @@ pub struct PolicyBundle {
     /// Cumulative limits, by ascending id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// How far nonces may run ahead of what chain observers saw, by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nonce_leads: Vec<NonceLead>,
     /// Reference prices, for limits across assets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,

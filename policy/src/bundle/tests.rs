@@ -5,6 +5,8 @@ mod chain;
 mod content;
 mod diff;
 mod guards;
+mod hsm;
+mod nonce_leads;
 mod openers;
 mod owners;
 mod succession;

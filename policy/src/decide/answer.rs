@@ -6,7 +6,7 @@ use crate::approvals::{MissingApprovals, Rejection};
 use crate::bundle::KeyState;
 use crate::freeze::FreezeHit;
 use crate::id::{MemberId, RuleId};
-use crate::limits::LimitHit;
+use crate::limits::{LimitHit, NonceAhead};
 use crate::{Address, Amount, Timestamp};
 
 /// The answer.
@@ -130,6 +130,8 @@ pub enum Reason {
     Frozen(FreezeHit),
     /// A limit would be passed.
     Limit(LimitHit),
+    /// The transaction's nonce is too far ahead of the last one that chain observers saw used.
+    NonceAhead(NonceAhead),
     /// A security officer said no.
     Rejected(Rejection),
     /// A Cedar rule forbids it.
@@ -232,6 +234,7 @@ impl std::fmt::Display for Reason {
             ),
             Reason::Frozen(hit) => hit.fmt(f),
             Reason::Limit(hit) => hit.fmt(f),
+            Reason::NonceAhead(ahead) => ahead.fmt(f),
             Reason::Rejected(Rejection { member, reason, .. }) => {
                 write!(f, "{member} rejected it: {reason}")
             }

@@ -1,7 +1,7 @@
 //! What an observation proves about a reserved transaction: its fate must fit the transaction's own lifetime.
 
 use crate::hash::Hash;
-use crate::statement::{Fate, Observation};
+use crate::statement::{Fate, Observation, UsedNonce};
 use crate::{Address, Lifetime, Network};
 
 /// A reserved transaction, as far as its fate depends on it.
@@ -62,6 +62,14 @@ pub fn evidence(
     }
     match (&observation.fate, subject.lifetime) {
         (Fate::Confirmed { depth: 0, .. }, _) => Evidence::Nothing("no block is on top of it"),
+        (
+            Fate::Confirmed {
+                used: Some(used), ..
+            },
+            lifetime,
+        ) if !uses(subject, lifetime, used) => {
+            Evidence::Nothing("the transaction has another account or nonce")
+        }
         (Fate::Confirmed { .. }, _) => Evidence::Confirmed,
         (Fate::NonceUsed { depth: 0, .. } | Fate::Expired { depth: 0, .. }, _) => {
             Evidence::Nothing("no block is on top of the one that shows it")
@@ -71,16 +79,12 @@ pub fn evidence(
         {
             Evidence::Nothing("the nonce was used by the payment itself")
         }
-        (
-            Fate::NonceUsed { account, nonce, .. },
-            Lifetime::Evm {
-                nonce: own,
-                account: stated,
-                ..
-            },
-        ) => {
-            let stated = stated.unwrap_or(subject.source);
-            match *account == stated && *account == subject.source && nonce == own {
+        (Fate::NonceUsed { account, nonce, .. }, lifetime @ Lifetime::Evm { .. }) => {
+            let used = UsedNonce {
+                account: *account,
+                nonce: *nonce,
+            };
+            match uses(subject, lifetime, &used) {
                 true => Evidence::Dead,
                 false => Evidence::Nothing("the transaction has another account or nonce"),
             }
@@ -109,6 +113,15 @@ pub fn evidence(
         }
         _ => Evidence::Nothing("transactions of this kind do not end in that way"),
     }
+}
+
+/// Whether a nonce is the transaction's own.
+fn uses(subject: &Subject<'_>, lifetime: &Lifetime, used: &UsedNonce) -> bool {
+    let Lifetime::Evm { nonce, account, .. } = lifetime else {
+        return false;
+    };
+    let stated = account.unwrap_or(subject.source);
+    used.account == stated && used.account == subject.source && used.nonce == *nonce
 }
 
 #[cfg(test)]
@@ -179,6 +192,27 @@ mod tests {
     }
 
     #[test]
+    fn a_confirmation_that_names_a_nonce_names_the_transactions_own() {
+        let confirmed = |account, nonce| Fate::Confirmed {
+            transaction: "0x01".into(),
+            block: 1,
+            depth: 1,
+            used: Some(UsedNonce { account, nonce }),
+        };
+        let eth = Network::ETHEREUM;
+        let proof = told(eth, &evm(), confirmed(account(1), 7));
+        assert_eq!(proof, Evidence::Confirmed);
+        for other in [confirmed(account(1), 8), confirmed(account(2), 7)] {
+            assert!(matches!(told(eth, &evm(), other), Evidence::Nothing(_)));
+        }
+        let solana = Lifetime::Solana {
+            blockhash: "A".into(),
+        };
+        let no_nonce = told(Network::SOLANA, &solana, confirmed(account(1), 7));
+        assert!(matches!(no_nonce, Evidence::Nothing(_)));
+    }
+
+    #[test]
     fn tron_and_solana_transactions_die_after_their_time_and_not_at_it() {
         let tron = Lifetime::Tron {
             expires_at_ms: 1000,
@@ -232,6 +266,7 @@ mod tests {
                 transaction: "0x01".into(),
                 block: 1,
                 depth,
+                used: None,
             },
         };
         let proves = |seen: &Observation| evidence(seen, &subject, &|_| false);

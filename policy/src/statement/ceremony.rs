@@ -21,13 +21,13 @@ pub(super) const MAX_GROUP: usize = 16;
 pub struct KeyCeremony {
     /// The key's name, never used before.
     pub key: KeyId,
-    /// The threshold protocol; it never changes for this key.
+    /// The protocol; it never changes for this key.
     pub protocol: Protocol,
-    /// How many nodes sign together.
+    /// How many nodes sign together; 1 for an HSM key.
     pub threshold: u16,
-    /// How many nodes may lie without a stop being reported wrongly.
+    /// How many nodes may lie without a stop being reported wrongly; 0 for an HSM key.
     pub max_faulty: u16,
-    /// The nodes that hold shares, in ascending order.
+    /// The nodes that hold shares, or the machines whose tokens hold the HSM key, in ascending order.
     pub nodes: Vec<MemberId>,
     /// What the key is for, for people and as domain separation; 1 to 128 bytes.
     pub purpose: String,
@@ -40,7 +40,12 @@ impl Body for KeyCeremony {
 
     fn check(&self) -> Result<(), String> {
         strictly_ascending("nodes", &self.nodes)?;
-        check_group(self.threshold, self.max_faulty, self.nodes.len())?;
+        check_group(
+            self.protocol,
+            self.threshold,
+            self.max_faulty,
+            self.nodes.len(),
+        )?;
         // As strict as a bundle is: what is made here must be possible to pin.
         plain_text(&self.purpose).map_err(|what| format!("the key's purpose {what}"))
     }
@@ -131,8 +136,11 @@ impl Body for CeremonyTranscript {
         if secp256k1 != matches!(self.group_key, PublicKey::Secp256k1(_)) {
             return Err("the group key's curve is not the protocol's".into());
         }
-        if secp256k1 != self.chain_code.is_some() {
-            return Err("secp256k1 keys have a chain code, Ed25519 keys have none".into());
+        if order.protocol.has_children() != self.chain_code.is_some() {
+            return Err(
+                "secp256k1 keys of a threshold protocol have a chain code, all others have none"
+                    .into(),
+            );
         }
         let mut took_part = BTreeSet::new();
         for test in &self.tests {
@@ -152,10 +160,24 @@ impl Body for CeremonyTranscript {
     }
 }
 
-/// Whether a threshold group is sound: 2 <= t <= n, 2t > n, so that any two signer sets share a node, and enough
-/// honest nodes remain to stop a request: t - 1 >= f and n - t + 1 + f <= n.
-pub(crate) fn check_group(threshold: u16, max_faulty: u16, nodes: usize) -> Result<(), String> {
+/// Whether a group is sound. A threshold group: 2 <= t <= n, 2t > n, so that any two signer sets share a node, and enough
+/// honest nodes remain to stop a request: t - 1 >= f and n - t + 1 + f <= n. The machines of an HSM key each sign alone:
+/// t = 1, and none of them may lie.
+pub(crate) fn check_group(
+    protocol: Protocol,
+    threshold: u16,
+    max_faulty: u16,
+    nodes: usize,
+) -> Result<(), String> {
     let (t, f, n) = (usize::from(threshold), usize::from(max_faulty), nodes);
+    if protocol.is_hsm() {
+        if t != 1 || f != 0 || n == 0 || n > MAX_GROUP {
+            return Err(format!(
+                "an HSM key has 1 to {MAX_GROUP} machines that sign alone: threshold 1 and max_faulty 0, not {t} of {n} with {f}"
+            ));
+        }
+        return Ok(());
+    }
     if n > MAX_GROUP || t < 2 || t > n {
         return Err(format!(
             "a group has 2 to {MAX_GROUP} nodes and a threshold from 2 to their number, not {t} of {n}"

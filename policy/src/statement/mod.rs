@@ -6,6 +6,7 @@
 
 mod approval;
 mod ceremony;
+mod consent;
 mod directory;
 mod freeze;
 mod incarnation;
@@ -21,17 +22,18 @@ mod tests;
 pub use approval::{Approval, Verdict};
 pub(crate) use ceremony::check_group;
 pub use ceremony::{CeremonyTranscript, KeyCeremony, TestSignature};
+pub use consent::OfflineConsent;
 pub use directory::{Directory, StatementError};
 pub(crate) use directory::{Signer, Signers, open_quorum_in, parse};
 pub use freeze::{Freeze, FreezeTarget, Unfreeze};
 pub use incarnation::IncarnationAck;
 pub use ledger::{LedgerEntry, LedgerEvent, Reservation};
-pub use observation::{Fate, Observation};
+pub use observation::{Fate, Observation, UsedNonce};
 pub use request::{
     Cancel, CancelReason, MAX_TRANSACTION, SignRequest, StatedIntent, StopAck, StopOutcome,
     TransactionHex,
 };
-pub use session::{Authorization, Confirm, Receipt, SessionTerms};
+pub use session::{Authorization, Cleared, Confirm, Receipt, SessionTerms};
 pub use signer_key::SignerKey;
 pub use succession::{AckStage, BundleAck, Veto};
 
@@ -87,11 +89,13 @@ pub enum Kind {
     Observation,
     /// A node remembers the incarnation of a peer that started.
     IncarnationAck,
+    /// An operator at an offline machine agrees with what it is to sign.
+    OfflineConsent,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::SignRequest,
         Kind::Cancel,
         Kind::PolicyBundle,
@@ -110,6 +114,7 @@ impl Kind {
         Kind::Veto,
         Kind::Observation,
         Kind::IncarnationAck,
+        Kind::OfflineConsent,
     ];
 
     /// The roles of which an issuer must have one. [`Directory::open`] demands it; for the kinds signed by a quorum the
@@ -128,10 +133,10 @@ impl Kind {
             ],
             Kind::PolicyBundle | Kind::KeyCeremony => &[Role::PolicyAuthor],
             Kind::Authorization => &[Role::Coordinator],
-            Kind::CeremonyTranscript
-            | Kind::Receipt
+            // A machine with no network makes its key and keeps its journal as the others do, and tells its peers nothing.
+            Kind::CeremonyTranscript | Kind::LedgerEntry => &[Role::Node, Role::OfflineNode],
+            Kind::Receipt
             | Kind::Confirm
-            | Kind::LedgerEntry
             | Kind::StopAck
             | Kind::BundleAck
             | Kind::IncarnationAck => &[Role::Node],
@@ -140,6 +145,7 @@ impl Kind {
             Kind::Freeze => &[Role::SecurityOfficer, Role::Node],
             Kind::Veto => &[Role::PolicyApprover],
             Kind::Observation => &[Role::ChainObserver],
+            Kind::OfflineConsent => &[Role::Operator],
             // Whose certificate may connect is the TLS verifier's decision.
             Kind::NodeTls => &Role::ALL,
         }
@@ -179,6 +185,7 @@ impl Kind {
             Kind::Veto => "veto",
             Kind::Observation => "observation",
             Kind::IncarnationAck => "incarnation-ack",
+            Kind::OfflineConsent => "offline-consent",
         }
     }
 

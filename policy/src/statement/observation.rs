@@ -30,6 +30,9 @@ pub enum Fate {
         block: u64,
         /// Blocks on top of it.
         depth: u64,
+        /// EVM: the account's nonce that it used. Without it the transaction is confirmed, and nonces may lead no further.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<UsedNonce>,
     },
     /// EVM: another transaction of the account used its nonce, in a final block.
     NonceUsed {
@@ -86,6 +89,16 @@ pub enum Fate {
         /// Blocks on top of it.
         depth: u64,
     },
+}
+
+/// A nonce that a transaction in a final block used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedNonce {
+    /// The account.
+    pub account: Address,
+    /// The nonce.
+    pub nonce: u64,
 }
 
 impl Body for Observation {

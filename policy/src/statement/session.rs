@@ -77,12 +77,28 @@ pub struct SessionTerms {
     pub witnesses: Vec<MemberId>,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// The participants have no network: the witnesses reserve, read each other's ledgers and clear the session, and what
+    /// they say is carried to a participant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
 }
 
 impl SessionTerms {
-    /// Everybody who reserves, gives a receipt and confirms: the participants and then the witnesses, each in order.
+    /// Everybody who reserves online, gives a receipt and confirms: the participants and then the witnesses, each in order;
+    /// of an offline session the witnesses alone.
     pub fn reservers(&self) -> impl Iterator<Item = &MemberId> {
-        self.participants.iter().chain(&self.witnesses)
+        let participants: &[MemberId] = match self.offline {
+            true => &[],
+            false => &self.participants,
+        };
+        participants.iter().chain(&self.witnesses)
+    }
+
+    /// The hash that names a session's receipts: over their digests in the order of [`SessionTerms::reservers`].
+    pub fn receipts_hash(receipts: impl IntoIterator<Item = Hash>) -> Hash {
+        let digests: Vec<Hash> = receipts.into_iter().collect();
+        let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
+        Hash::derive("countersign/receipts/v1", &parts)
     }
 
     /// The session id of an authorization.
@@ -110,6 +126,9 @@ impl Body for Receipt {
         let terms = &self.terms;
         check_attempt(&terms.participants, &terms.digests, terms.attempt)?;
         check_witnesses(&terms.participants, &terms.witnesses)?;
+        if terms.offline && terms.witnesses.is_empty() {
+            return Err("an offline session has witnesses".into());
+        }
         if terms.session != SessionTerms::session_id(terms.authorization) {
             return Err("the session is not the authorization's".into());
         }
@@ -129,6 +148,20 @@ pub struct Confirm {
     pub ledger_sequence: u64,
     /// Digest of that entry.
     pub ledger_head: Hash,
+    /// For an offline session: the node heard this of every other witness as well, read their ledgers, and found no limit,
+    /// used nonce, stop, abort or freeze in the way. Nobody else will look: a participant without a network signs on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<Cleared>,
+}
+
+/// What a witness of an offline session found when it looked last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cleared {
+    /// Digest of the policy bundle that was active.
+    pub bundle: Hash,
+    /// Hash over the freezes in force.
+    pub freeze_head: Hash,
 }
 
 impl Body for Confirm {

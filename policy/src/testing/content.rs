@@ -102,6 +102,7 @@ pub(super) fn without_keys(identities: &BTreeMap<MemberId, IdentityKey>) -> Poli
             max_clock_skew_seconds: 5,
             max_request_life_seconds: 3_600,
             max_authorization_life_seconds: 60,
+            max_cold_authorization_life_seconds: None,
             max_approval_life_seconds: 86_400,
             activation_delay_seconds: 0,
         },
@@ -113,6 +114,7 @@ pub(super) fn without_keys(identities: &BTreeMap<MemberId, IdentityKey>) -> Poli
         cedar: Vec::new(),
         ledger_groups: Vec::new(),
         limits: Vec::new(),
+        nonce_leads: Vec::new(),
         reference: None,
         fee_caps: Vec::new(),
     }
@@ -123,7 +125,17 @@ fn describe(id: &MemberId, key: &IdentityKey) -> Member {
         .iter()
         .find(|(name, _)| *name == id.as_str())
         .map_or(Role::Node, |(_, role)| *role);
-    let domains = (role == Role::Node).then(|| Domains {
+    described(id, key, role)
+}
+
+/// A machine with an HSM and no network.
+pub(super) fn describe_machine(id: &MemberId, key: &IdentityKey) -> Member {
+    described(id, key, Role::OfflineNode)
+}
+
+fn described(id: &MemberId, key: &IdentityKey, role: Role) -> Member {
+    let machine = matches!(role, Role::Node | Role::OfflineNode);
+    let domains = machine.then(|| Domains {
         administration: format!("team-{id}"),
         hosting: format!("site-{id}"),
     });
@@ -195,6 +207,13 @@ pub(super) fn add_key_with_wallet(content: &mut PolicyBundle, record: KeyRecord)
         0 => wallet_id(base),
         more => wallet_id(&format!("{base}-{}", more.saturating_add(1))),
     };
+    add_wallet(content, record, id.clone());
+    id
+}
+
+/// A wallet of this name, on every network of the key's curve, with a rule per asset.
+pub(super) fn add_wallet(content: &mut PolicyBundle, record: KeyRecord, id: WalletId) {
+    let secp256k1 = record.protocol.is_secp256k1();
     let wallet = Wallet {
         id: id.clone(),
         name: id.to_string(),
@@ -209,6 +228,8 @@ pub(super) fn add_key_with_wallet(content: &mut PolicyBundle, record: KeyRecord)
         } else {
             vec![Network::SOLANA]
         },
+        ledger_group: None,
+        offline_operators: None,
     };
     content.keys.push(record);
     content.keys.sort_by(|a, b| a.id.cmp(&b.id));
@@ -223,7 +244,6 @@ pub(super) fn add_key_with_wallet(content: &mut PolicyBundle, record: KeyRecord)
         let coin = Network::SOLANA.native_asset().to_string();
         allow(content, &id, &name, &[&coin], 10_000, None);
     }
-    id
 }
 
 /// Assets, fee cap and one rule per asset: up to 1,000 units to the address book, asked for by `payments`.

@@ -20,6 +20,7 @@
 )]
 
 mod authenticator;
+pub mod cold;
 mod content;
 mod officers;
 mod samples;

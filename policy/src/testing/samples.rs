@@ -2,15 +2,15 @@
 
 use super::single_key::SingleKey;
 use super::{
-    APPROVERS, AUTHOR, COORDINATOR, OBSERVER, OFFICER, PAYMENTS, TestDeployment, WALLET, key_id,
-    wallet_id,
+    APPROVERS, AUTHOR, COORDINATOR, OBSERVER, OFFICER, OPERATOR, PAYMENTS, TestDeployment, WALLET,
+    key_id, member, wallet_id,
 };
 use crate::bundle::{Environment, PolicyBundle};
 use crate::statement::{
     AckStage, Approval, Body, BundleAck, Cancel, CancelReason, CeremonyTranscript, Confirm, Fate,
     Freeze, FreezeTarget, IncarnationAck, KeyCeremony, Kind, LedgerEntry, LedgerEvent, NodeTls,
-    Observation, Receipt, Reservation, SessionTerms, SignRequest, StatementError, StopAck,
-    StopOutcome, TestSignature, Unfreeze, Verdict, Veto,
+    Observation, OfflineConsent, Receipt, Reservation, SessionTerms, SignRequest, StatementError,
+    StopAck, StopOutcome, TestSignature, Unfreeze, Verdict, Veto,
 };
 use crate::{Envelope, Facts, Hash, Intent, Protocol, Signature};
 
@@ -48,6 +48,7 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
         participants,
         witnesses: Vec::new(),
         attempt: 1,
+        offline: false,
     };
     let opened = bundle.directory().open::<SignRequest>(&request);
     let opened = opened.expect("the deployment's own request");
@@ -90,6 +91,13 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
         receipts: Hash::sha256(b"receipts"),
         ledger_sequence: 2,
         ledger_head: Hash::sha256(b"entry 2"),
+        cleared: None,
+    };
+    let consent = OfflineConsent {
+        package: Hash::sha256(b"package"),
+        request: request.digest(),
+        digests: terms.digests.clone(),
+        machine: member("vault"),
     };
     let tls = NodeTls {
         public_key_sha256: Hash::sha256(b"public key info"),
@@ -107,6 +115,7 @@ pub fn samples(deployment: &TestDeployment) -> Vec<Sample> {
         sample(deployment, "receipt", NODE, receipt),
         sample(deployment, "confirm", NODE, confirm),
         sample(deployment, "node-tls", NODE, tls),
+        sample(deployment, "offline-consent", OPERATOR, consent),
     ];
     all.extend(
         entries
@@ -172,6 +181,7 @@ fn officer_samples(
             transaction: "0x01".to_owned(),
             block: 1_000,
             depth: 64,
+            used: None,
         },
     };
     let incarnation = IncarnationAck {
@@ -361,6 +371,7 @@ pub fn open_as(
         Kind::LedgerEntry => directory.open::<LedgerEntry>(envelope)?.digest(),
         Kind::StopAck => directory.open::<StopAck>(envelope)?.digest(),
         Kind::NodeTls => directory.open::<NodeTls>(envelope)?.digest(),
+        Kind::OfflineConsent => directory.open::<OfflineConsent>(envelope)?.digest(),
         Kind::Approval => directory.open::<Approval>(envelope)?.digest(),
         Kind::Freeze => directory.open::<Freeze>(envelope)?.digest(),
         Kind::Unfreeze => directory.open_quorum::<Unfreeze>(envelope)?.digest(),

@@ -164,6 +164,7 @@ fn what_officers_and_observers_say_can_be_opened() {
         transaction: "0x01".to_owned(),
         block: 1,
         depth: 64,
+        used: None,
     };
     let observation = deployment.observation(&request, fate);
     let observation = directory.open_quorum::<Observation>(&observation).unwrap();

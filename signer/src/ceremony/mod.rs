@@ -12,11 +12,13 @@
 //! | transcript | every node signs it and collects those of all others |
 
 mod auxiliary;
+mod in_token;
 mod phases;
 mod prime_maker;
 mod run;
 
 pub(crate) use auxiliary::{group_name, held as held_auxiliary, load as load_auxiliary};
+pub use in_token::{InTokenError, make_in_token};
 pub(crate) use phases::link;
 pub use prime_maker::{Making, PrimeMaker};
 pub use run::Ceremonies;

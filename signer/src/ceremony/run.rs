@@ -14,8 +14,8 @@ use countersign_policy::statement::{
 use countersign_policy::{Envelope, Hash, MemberId, Protocol, Signature};
 use rand_core::OsRng;
 
-use super::auxiliary;
 use super::phases::{Phase, covering_sets, gather, link};
+use super::{auxiliary, in_token};
 use crate::clock::now;
 use crate::gate::{TestSpend, store_fault};
 use crate::net::Channel;
@@ -214,6 +214,9 @@ impl Ceremonies {
     ) -> Result<(), String> {
         let parts = self.engine.parts();
         let (body, ceremony) = (order.body(), order.digest());
+        if body.protocol.is_hsm() {
+            return self.make_in_token(order, progress).await;
+        }
         let parameters = Parameters::new(
             body.threshold,
             u16::try_from(body.nodes.len()).unwrap_or(u16::MAX),
@@ -289,6 +292,36 @@ impl Ceremonies {
         };
         let envelope = self.exchange_transcripts(transcript, &transcripts).await?;
         progress.complete(envelope).await
+    }
+
+    /// The key of one machine: nobody else has a part in it.
+    async fn make_in_token(
+        &self,
+        order: &Verified<KeyCeremony>,
+        progress: &Progress,
+    ) -> Result<(), String> {
+        let parts = self.engine.parts();
+        let tokens = parts.tokens.clone();
+        let tokens = tokens.ok_or("this node has no HSM: configure one in [hsm]")?;
+        let (order, me) = (order.clone(), parts.me.clone());
+        let made =
+            tokio::task::spawn_blocking(move || in_token::make_in_token(&tokens, &order, &me));
+        let made = made
+            .await
+            .map_err(|_| "the HSM's backend stopped".to_owned())?;
+        let transcript = made.map_err(|e| chain(&e))?;
+        progress.set(CeremonyStep::TestSignatures).await?;
+        let bundle = parts.bundle.current();
+        let statement = Statement::new(
+            bundle.directory().genesis(),
+            parts.me.clone(),
+            now(),
+            crate::clock::end_of_time(),
+            transcript,
+            &mut OsRng,
+        );
+        let own = statement.sign(&parts.identity).map_err(|e| e.to_string())?;
+        progress.complete(own).await
     }
 
     fn open_tests(

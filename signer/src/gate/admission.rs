@@ -62,7 +62,7 @@ pub fn admit(
     let standing = Standing::new(approvals.clone(), freezes.clone(), Vec::new());
     let decision = decide(bundle, &request, &facts, &standing, now);
     require_allowed(&decision)?;
-    require_hot(bundle, request.body())?;
+    require_life(bundle, request.body(), &authorization)?;
     let digest = Hash::from_bytes(*facts.transaction().digest().as_bytes());
     if body.digests != [digest] {
         return Err(ProblemCode::Authorization.problem(format!(
@@ -74,6 +74,7 @@ pub fn admit(
         key.ok_or_else(|| ProblemCode::Transaction.problem("the policy bundle has no such key"))?;
     check_participants(&key, &body.participants)?;
     check_witnesses(bundle, &body.witnesses)?;
+    check_quorum(bundle, request.body(), &key, body)?;
     Ok(Admitted {
         bundle: Arc::clone(bundle),
         authorization,
@@ -109,16 +110,27 @@ fn require_allowed(decision: &Decision) -> Result<(), Problem> {
     Err(problem)
 }
 
-/// A threshold share signs for hot wallets alone; a wallet of another tier names a key that is kept elsewhere.
-fn require_hot(bundle: &ActiveBundle, request: &SignRequest) -> Result<(), Problem> {
-    match bundle.wallet(&request.wallet).map(|w| w.tier) {
-        Some(WalletTier::Hot) => Ok(()),
-        Some(tier) => Err(ProblemCode::Policy.problem(format!(
-            "wallet {} is {tier:?}: this node signs for hot wallets only",
-            request.wallet
-        ))),
-        None => Err(ProblemCode::Transaction.problem("the policy bundle has no such wallet")),
+/// People carry a package to a cold wallet's machine, so its authorizations may live for hours; all others are short-lived.
+fn require_life(
+    bundle: &ActiveBundle,
+    request: &SignRequest,
+    authorization: &Verified<Authorization>,
+) -> Result<(), Problem> {
+    let timing = &bundle.content().timing;
+    let bound = match bundle.wallet(&request.wallet).map(|w| w.tier) {
+        Some(WalletTier::Hot | WalletTier::Warm) => timing.max_authorization_life_seconds,
+        Some(WalletTier::Cold) => timing.max_cold_authorization_life_seconds.unwrap_or(0),
+        None => {
+            return Err(ProblemCode::Transaction.problem("the policy bundle has no such wallet"));
+        }
+    };
+    let statement = authorization.statement();
+    if statement.expires_at > statement.issued_at.plus_seconds(bound) {
+        return Err(ProblemCode::Authorization.problem(format!(
+            "it lives longer than the {bound} s the bundle allows"
+        )));
     }
+    Ok(())
 }
 
 fn open_authorization(
@@ -146,12 +158,6 @@ fn open_authorization(
         .require_unexpired_strictly(now)
         .map_err(|e| refuse(e.to_string()))?;
     let statement = authorization.statement();
-    let bound = bundle.content().timing.max_authorization_life_seconds;
-    if statement.expires_at > statement.issued_at.plus_seconds(bound) {
-        return Err(refuse(format!(
-            "it lives longer than the {bound} s the bundle allows"
-        )));
-    }
     if statement.body.bundle != bundle.digest() {
         return Err(ProblemCode::Bundle.problem(format!(
             "the authorization was made under bundle {}, this node follows {}",
@@ -197,6 +203,33 @@ fn check_witnesses(bundle: &ActiveBundle, witnesses: &[MemberId]) -> Result<(), 
         ))),
         None => Ok(()),
     }
+}
+
+/// One machine signs alone with an HSM key: a quorum of the wallet's ledger group reserves besides or with it, whether or not a
+/// limit asks for that.
+fn check_quorum(
+    bundle: &ActiveBundle,
+    request: &SignRequest,
+    key: &KeyRecord,
+    body: &Authorization,
+) -> Result<(), Problem> {
+    if !key.protocol.is_hsm() {
+        return Ok(());
+    }
+    let refuse = |detail: String| Err(ProblemCode::Authorization.problem(detail));
+    let wallet = bundle.wallet(&request.wallet);
+    let Some(group) = wallet.and_then(|w| bundle.ledger_group_of(w)) else {
+        return refuse(format!("wallet {} names no ledger group", request.wallet));
+    };
+    let reservers = body.participants.iter().chain(&body.witnesses);
+    let found = reservers.filter(|n| group.nodes.contains(n)).count();
+    if found < usize::from(group.quorum) {
+        return refuse(format!(
+            "{found} nodes of ledger group {} reserve it, {} are needed",
+            group.id, group.quorum
+        ));
+    }
+    Ok(())
 }
 
 fn explain(what: &str, error: &dyn std::error::Error) -> String {
@@ -290,6 +323,7 @@ impl Admitted {
             participants: body.participants.clone(),
             witnesses: body.witnesses.clone(),
             attempt: body.attempt,
+            offline: self.bundle.is_offline(&self.key),
         }
     }
 

@@ -71,12 +71,15 @@ pub fn agree(
 
 /// The hash that confirms carry: over the receipts' digests in the order of [`SessionTerms::reservers`].
 pub fn receipts_hash(digests: impl Iterator<Item = Hash>) -> Hash {
-    let digests: Vec<Hash> = digests.collect();
-    let parts: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
-    Hash::derive("countersign/receipts/v1", &parts)
+    SessionTerms::receipts_hash(digests)
 }
 
 impl AgreedReceipts {
+    /// For [`super::ReservedSpend::release_offline`] alone: the receipts of an opened package, which agree.
+    pub(super) fn of_package(hash: Hash) -> Self {
+        Self { hash }
+    }
+
     /// The hash over all receipts.
     pub fn hash(&self) -> Hash {
         self.hash

@@ -1,7 +1,8 @@
 //! From an admitted request to a reservation, and from a reservation to the release of a share.
 
+use countersign_policy::cold::OpenedPackage;
 use countersign_policy::limits::LimitHit;
-use countersign_policy::statement::{Confirm, Receipt, SessionTerms, Statement, Verified};
+use countersign_policy::statement::{Cleared, Confirm, Receipt, SessionTerms, Statement, Verified};
 use countersign_policy::{Envelope, Hash, IdentityKey, MemberId, Reason, Timestamp};
 use rand_core::OsRng;
 
@@ -110,6 +111,99 @@ impl ReservedSpend {
         active_bundle: Hash,
         now: Timestamp,
     ) -> Result<Released, Problem> {
+        self.require_releasable(store, agreed, confirms, active_bundle, now)?;
+        match store.release(self.terms.session, now).await {
+            Ok(_) => {}
+            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+            Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
+        }
+        // A freeze that became durable before the release, or together with it, counts: no share leaves after it.
+        self.require_unfrozen(store)?;
+        let key = self.admitted.key();
+        let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
+        Ok(Released::new(*self.preimage().digest(), execution))
+    }
+
+    /// The last gate of a witness of an offline session, in the place of the participant that cannot ask: the same checks as
+    /// [`ReservedSpend::release`], over the union of what all witnesses know. What it finds is durable when this returns.
+    ///
+    /// # Errors
+    /// A [`Problem`]; nothing may be said to the machine then.
+    pub async fn clear(
+        &self,
+        store: &Store,
+        agreed: &AgreedReceipts,
+        confirms: &[Verified<Confirm>],
+        active_bundle: Hash,
+        now: Timestamp,
+    ) -> Result<Cleared, Problem> {
+        self.require_releasable(store, agreed, confirms, active_bundle, now)?;
+        match store.clear(self.terms.session, now).await {
+            Ok(()) => {}
+            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+            Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
+        }
+        self.require_unfrozen(store)?;
+        let freezes = store.freezes().map_err(|e| store_fault(&e))?;
+        if freezes.head() != self.terms.freeze_head {
+            return Err(ProblemCode::Frozen.problem(
+                "the freezes in force are others than at the reservation: prepare again",
+            ));
+        }
+        Ok(Cleared {
+            bundle: active_bundle,
+            freeze_head: freezes.head(),
+        })
+    }
+
+    /// The last gate of a machine with no network: the witnesses reserved and cleared exactly what it reserved itself, which the
+    /// opened package proves, and the time is not over. Its own ledger then re-checks and writes `released` durably.
+    ///
+    /// # Errors
+    /// A [`Problem`]; nothing may be signed, and the caller aborts the session.
+    pub async fn release_offline(
+        &self,
+        store: &Store,
+        package: &OpenedPackage,
+        now: Timestamp,
+    ) -> Result<Released, Problem> {
+        if *package.terms() != self.terms {
+            return Err(ProblemCode::Receipts
+                .problem("the witnesses agreed to other terms than this machine"));
+        }
+        self.require_in_time(now)?;
+        match store.release(self.terms.session, now).await {
+            Ok(_) => {}
+            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
+            Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
+        }
+        let receipts = package.package().receipts.iter().map(Envelope::digest);
+        let agreed = AgreedReceipts::of_package(SessionTerms::receipts_hash(receipts));
+        let key = self.admitted.key();
+        let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
+        Ok(Released::new(*self.preimage().digest(), execution))
+    }
+
+    fn require_in_time(&self, now: Timestamp) -> Result<(), Problem> {
+        let authorization = self.admitted.authorization();
+        authorization
+            .require_unexpired_strictly(now)
+            .map_err(|e| ProblemCode::Authorization.problem(e.to_string()))?;
+        let skew = self.admitted.bundle().skew_seconds();
+        let request = self.admitted.request();
+        request
+            .require_current(now, skew)
+            .map_err(|e| ProblemCode::Policy.problem(e.to_string()))
+    }
+
+    fn require_releasable(
+        &self,
+        store: &Store,
+        agreed: &AgreedReceipts,
+        confirms: &[Verified<Confirm>],
+        active_bundle: Hash,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         let refuse = |code: ProblemCode, detail: String| Err(code.problem(detail));
         for participant in self.terms.reservers().filter(|p| *p != store.node()) {
             let confirmed = confirms.iter().any(|c| {
@@ -130,28 +224,8 @@ impl ReservedSpend {
                 format!("the policy changed to {active_bundle} since the reservation"),
             );
         }
-        let authorization = self.admitted.authorization();
-        if let Err(error) = authorization.require_unexpired_strictly(now) {
-            return refuse(ProblemCode::Authorization, error.to_string());
-        }
-        if let Err(error) = self
-            .admitted
-            .request()
-            .require_current(now, self.admitted.bundle().skew_seconds())
-        {
-            return refuse(ProblemCode::Policy, error.to_string());
-        }
-        self.require_unfrozen(store)?;
-        match store.release(self.terms.session, now).await {
-            Ok(_) => {}
-            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
-            Err(OpError::Refused(refusal)) => return Err(refused_release(&refusal)),
-        }
-        // A freeze that became durable before the release, or together with it, counts: no share leaves after it.
-        self.require_unfrozen(store)?;
-        let key = self.admitted.key();
-        let execution = agreed.execution(key.protocol, &key.id, key.transcript, self.terms.attempt);
-        Ok(Released::new(*self.preimage().digest(), execution))
+        self.require_in_time(now)?;
+        self.require_unfrozen(store)
     }
 
     /// No freeze that is durably in force now stands in the way.
@@ -196,6 +270,11 @@ pub fn store_fault(fault: &StoreError) -> Problem {
 fn refused_reservation(refusal: &ReserveRefusal) -> Problem {
     let code = match refusal {
         ReserveRefusal::Limit(hit) => return limit_hit(hit),
+        ReserveRefusal::NonceAhead(ahead) => {
+            let mut problem = ProblemCode::Policy.problem(refusal.to_string());
+            problem.reasons.push(Reason::NonceAhead(ahead.clone()));
+            return problem;
+        }
         ReserveRefusal::NoRules => ProblemCode::Busy,
         ReserveRefusal::Aborted => ProblemCode::Aborted,
         ReserveRefusal::Dead => ProblemCode::Transaction,

@@ -21,6 +21,7 @@ use rand_core::OsRng;
 use crate::clock::{end_of_time, now};
 use crate::gate::store_fault;
 use crate::net::BundleHandle;
+use crate::plain::explained;
 use crate::session::EngineParts;
 use crate::store::{Effect, NewStatement, OpError, Store};
 use crate::wire::{ActivateBundle, BundleAck, Bundles, Problem, ProblemCode, SubmitBundle};
@@ -36,17 +37,6 @@ pub struct FollowedChain {
 struct Followed {
     chain: BundleChain,
     succession: Succession,
-}
-
-/// The causes of an error, in one line.
-fn explained(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn refused(error: &dyn std::error::Error) -> Problem {
@@ -110,7 +100,10 @@ impl FollowedChain {
             None => None,
         };
         let links = followed.chain.links().iter();
+        let kept = store.statements().await.map_err(|e| store_fault(&e))?;
+        let acks = kept.into_iter().filter(|s| s.kind == Kind::BundleAck);
         Ok(Bundles {
+            acks: acks.map(|s| s.envelope).collect(),
             active: active.digest(),
             version: active.content().version,
             chain: links.map(|link| link.envelope().clone()).collect(),

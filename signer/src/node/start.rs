@@ -28,6 +28,7 @@ use crate::session::{
 };
 use crate::store::{Cause, OpenMode, Store, StoreOptions};
 use crate::threshold::{LaneLimits, PresignaturePool, Watermarks, Workers};
+use crate::token::{HsmToken, TokenKeys};
 
 /// Why a node does not start. The text says what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +156,9 @@ impl Node {
             )),
             primes: PrimeMaker::default(),
             shares: ShareCache::new(r.share_cache_mib.saturating_mul(1 << 20)),
+            tokens: hsm
+                .clone()
+                .map(|client| TokenKeys::new(Arc::new(HsmToken::new(client)))),
             resources: r,
             presignatures: config.presignatures,
         }));

@@ -6,6 +6,7 @@ use countersign_policy::{Envelope, Hash};
 use super::service::Service;
 use crate::clock::now;
 use crate::gate::store_fault;
+use crate::plain::explained;
 use crate::store::{Effect, KeptStatement, NewStatement};
 use crate::wire::{Freezes, Problem, ProblemCode, StatementTaken};
 
@@ -19,13 +20,7 @@ pub(super) enum Way {
 }
 
 fn refused(error: &dyn std::error::Error) -> Problem {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    ProblemCode::Statement.problem(text)
+    ProblemCode::Statement.problem(explained(error))
 }
 
 /// What is given must be current; what is passed on was current when a peer took it, and is not of the future.

@@ -4,6 +4,7 @@ mod endings;
 mod frozen;
 mod refusals;
 mod returns;
+mod token;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use crate::threshold::{
     self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material,
     PartyIndex, PoolKey, PresignatureId, PresignaturePool, SigningContext, Workers,
 };
+use crate::token::TokenKeys;
 use crate::wire::{Prepare, Prepared, Problem, ProblemCode, Sign, Signed};
 
 /// What the engine works with.
@@ -60,6 +62,8 @@ pub struct EngineParts {
     pub primes: PrimeMaker,
     /// Decoded shares.
     pub shares: ShareCache,
+    /// The keys in this machine's HSM, when it has one.
+    pub tokens: Option<TokenKeys>,
     /// Bounds.
     pub resources: ResourceConfig,
     /// Watermarks of the pools.
@@ -157,7 +161,7 @@ impl Engine {
         self.refuse_banned(&admitted)?;
         let terms = admitted.terms();
         let reservers: Vec<MemberId> = terms.reservers().cloned().collect();
-        starts::require_registered(&self.parts, admitted.key(), &reservers).await?;
+        starts::require_registered(&self.parts, &bundle, admitted.key(), &reservers).await?;
         self.parts
             .store
             .raise_time_floor(at)
@@ -174,7 +178,10 @@ impl Engine {
         if signs {
             // A share that is missing or does not open must show before anything is promised.
             let key = admitted.key().clone();
-            self.share(&key).await?;
+            match key.protocol.is_hsm() {
+                true => self.token_key(&key).await?,
+                false => drop(self.share(&key).await?),
+            }
         }
         self.abort_stale(&admitted, at).await;
         let presignature = match signs {
@@ -212,9 +219,7 @@ impl Engine {
                 engine.table.finish(&running, result);
             });
         }
-        Ok(Signed {
-            signatures: session.wait().await?,
-        })
+        session.wait().await
     }
 
     async fn run(&self, session: &Session, call: Sign) -> SessionResult {
@@ -230,10 +235,22 @@ impl Engine {
         )?;
         let timeout = Duration::from_secs(self.parts.resources.sign_timeout_seconds);
         if spend.is_witness(&self.parts.me) {
-            exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
-            return Ok(Vec::new());
+            let confirm = match spend.terms().offline {
+                true => Some(exchange::clear(&self.parts, session, &agreed, timeout).await?),
+                false => {
+                    exchange::bear_witness(&self.parts, session, &agreed, timeout).await?;
+                    None
+                }
+            };
+            return Ok(Signed {
+                signatures: Vec::new(),
+                confirm,
+            });
         }
         let key = spend.admitted().key();
+        if key.protocol.is_hsm() {
+            return self.sign_in_token(session, &agreed, timeout).await;
+        }
         let share = self.share(key).await?;
         let context = self.signing_context(session, &agreed, &share)?;
         let material = match session.take_presignature() {
@@ -262,7 +279,7 @@ impl Engine {
             .submit_then(Lane::Signing, job, deliver)
             .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
         match result.await {
-            Ok(Ok(signature)) => Ok(vec![signature]),
+            Ok(Ok(signature)) => Ok(signed(signature)),
             Ok(Err(fault)) => {
                 self.remember_ban(&key.id, &roster, &fault).await?;
                 Err(self.blame(&roster, &fault))
@@ -371,7 +388,10 @@ impl Engine {
                     "a cggmp24 key signs with a presignature; the authorization names none"
                         .to_owned(),
                 )),
-                Protocol::Dkls23 | Protocol::FrostEd25519 => Ok(None),
+                Protocol::Dkls23
+                | Protocol::FrostEd25519
+                | Protocol::Pkcs11Secp256k1
+                | Protocol::Pkcs11Ed25519 => Ok(None),
             };
         };
         if key.protocol != Protocol::Cggmp24 {
@@ -462,6 +482,14 @@ impl Engine {
             _ => problem.culprits = named,
         }
         problem
+    }
+}
+
+/// What a participant answers.
+fn signed(signature: Signature) -> Signed {
+    Signed {
+        signatures: vec![signature],
+        confirm: None,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use countersign_policy::statement::{Confirm, Statement, Verified};
-use countersign_policy::{Envelope, Hash, MemberId};
+use countersign_policy::statement::{Cleared, Confirm, Statement, Verified};
+use countersign_policy::{Envelope, Hash, MemberId, Timestamp};
 use rand_core::OsRng;
 
 use super::engine::EngineParts;
@@ -35,6 +35,8 @@ pub struct ConfirmMessage {
 const MAX_CONFIRM: usize = 4 << 20;
 /// Ledger entries in one confirm. Peers that lack more are brought up to date in the background first.
 const MAX_ENTRIES: usize = 1000;
+/// How long a confirm between peers counts, in seconds.
+const CONFIRM_LIFE: u64 = 600;
 
 /// Everybody else confirmed; the link carries the protocol from here on.
 pub struct Confirmed {
@@ -59,7 +61,7 @@ pub async fn confirm(
     let terms = session.spend().terms();
     let key = session.spend().admitted().key();
     let signers = others(parts, terms.participants.iter());
-    let mut missing = others(parts, terms.reservers());
+    let missing = others(parts, terms.reservers());
     let deadline = deadline_in(timeout);
     let channel = open(parts, session, agreed, missing.clone(), deadline)?;
     // Witnesses release nothing, so nobody's confirm matters to them.
@@ -70,6 +72,27 @@ pub async fn confirm(
     channel
         .flush()
         .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+    let confirms = hear(parts, session, agreed, &channel, missing).await?;
+    // A witness may hold a share as well: it is no party of this session all the same.
+    let parties = key
+        .nodes
+        .iter()
+        .cloned()
+        .enumerate()
+        .filter(|(_, node)| signers.contains(node))
+        .filter_map(|(i, n)| Some((PartyIndex(u16::try_from(i).ok()?), n)));
+    let link = PeerLink::new(channel, parties, deadline);
+    Ok(Confirmed { confirms, link })
+}
+
+/// Waits until everybody in `missing` confirmed, and takes in what they know.
+async fn hear(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    channel: &Channel,
+    mut missing: BTreeSet<MemberId>,
+) -> Result<Vec<Verified<Confirm>>, Problem> {
     let mut confirms = Vec::with_capacity(missing.len());
     while !missing.is_empty() {
         match channel.recv(Lane::Session).await {
@@ -108,16 +131,36 @@ pub async fn confirm(
             }
         }
     }
-    // A witness may hold a share as well: it is no party of this session all the same.
-    let parties = key
-        .nodes
-        .iter()
-        .cloned()
-        .enumerate()
-        .filter(|(_, node)| signers.contains(node))
-        .filter_map(|(i, n)| Some((PartyIndex(u16::try_from(i).ok()?), n)));
-    let link = PeerLink::new(channel, parties, deadline);
-    Ok(Confirmed { confirms, link })
+    Ok(confirms)
+}
+
+/// What a witness of an offline session does once it holds all receipts: the machine that signs cannot ask anybody, so each
+/// witness hears all others, reads their ledgers, looks once more as if it were to release a share itself, and says so in a
+/// confirm that is carried to the machine.
+///
+/// # Errors
+/// As [`confirm`]; or what stands in the way.
+pub async fn clear(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    timeout: Duration,
+) -> Result<Envelope, Problem> {
+    let spend = session.spend();
+    let witnesses = others(parts, spend.terms().reservers());
+    let deadline = deadline_in(timeout);
+    let channel = open(parts, session, agreed, witnesses.clone(), deadline)?;
+    enqueue_own(parts, session, agreed, &channel, &witnesses).await?;
+    channel
+        .flush()
+        .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
+    let confirms = hear(parts, session, agreed, &channel, witnesses).await?;
+    let active = parts.bundle.current().digest();
+    let cleared = spend
+        .clear(&parts.store, agreed, &confirms, active, now())
+        .await?;
+    let expires_at = spend.admitted().authorization().statement().expires_at;
+    own_confirm(parts, session, agreed, expires_at, Some(cleared)).map(|(confirm, _)| confirm)
 }
 
 /// What a witness does once it holds all receipts: it tells the participants where its ledger stands. They read every
@@ -180,13 +223,14 @@ fn blame(peer: &MemberId, detail: String) -> Problem {
     problem
 }
 
-async fn enqueue_own(
+/// This node's confirm, and the sequence number of the ledger's head in it.
+fn own_confirm(
     parts: &EngineParts,
     session: &Session,
     agreed: &AgreedReceipts,
-    channel: &Channel,
-    others: &BTreeSet<MemberId>,
-) -> Result<(), Problem> {
+    expires_at: Timestamp,
+    cleared: Option<Cleared>,
+) -> Result<(Envelope, u64), Problem> {
     let bundle = session.spend().admitted().bundle();
     // The head *now*, after every receipt is there: any two quorums share a node whose entries this includes.
     let head = parts.store.head().map_err(|e| store_fault(&e))?;
@@ -195,19 +239,37 @@ async fn enqueue_own(
         receipts: agreed.hash(),
         ledger_sequence: head.sequence,
         ledger_head: head.head,
+        cleared,
     };
     let at = now();
     let statement = Statement::new(
         bundle.directory().genesis(),
         parts.me.clone(),
         at,
-        at.plus_seconds(600),
+        expires_at.max(at.plus_seconds(1)),
         body,
         &mut OsRng,
     );
     let confirm = statement
         .sign(&parts.identity)
         .map_err(|e| ProblemCode::Internal.problem(e.to_string()))?;
+    Ok((confirm, head.sequence))
+}
+
+async fn enqueue_own(
+    parts: &EngineParts,
+    session: &Session,
+    agreed: &AgreedReceipts,
+    channel: &Channel,
+    others: &BTreeSet<MemberId>,
+) -> Result<(), Problem> {
+    let (confirm, head) = own_confirm(
+        parts,
+        session,
+        agreed,
+        now().plus_seconds(CONFIRM_LIFE),
+        None,
+    )?;
     for peer in others {
         let position = parts
             .store
@@ -219,7 +281,7 @@ async fn enqueue_own(
             .await
             .map_err(|e| store_fault(&e))?;
         // Entries that became durable after the head was read belong to the next confirm.
-        let beyond = head.sequence.saturating_sub(position.acknowledged);
+        let beyond = head.saturating_sub(position.acknowledged);
         entries.truncate(usize::try_from(beyond).unwrap_or(usize::MAX));
         let message = ConfirmMessage {
             confirm: confirm.clone(),

@@ -15,6 +15,37 @@ use crate::store::{OwnStart, Store};
 /// How often the clocks are compared.
 const COMPARE_CLOCKS: Duration = Duration::from_secs(60);
 
+/// Nodes that remember each other's starts: so many of them that every earlier session had one of those in it.
+#[derive(Debug)]
+pub(super) struct Circle<'a> {
+    pub(super) nodes: &'a [MemberId],
+    pub(super) needed: usize,
+}
+
+impl<'a> Circle<'a> {
+    /// Those that sessions with a key are made with: its nodes; of an HSM key, the ledger group of its wallet, a quorum Q of
+    /// whose N nodes is in every session: N - Q + 1 + f.
+    pub(super) fn of(bundle: &'a ActiveBundle, key: &'a KeyRecord) -> Self {
+        let mut wallets = bundle.content().wallets.iter();
+        let wallet = wallets.find(|w| w.key == key.id && key.protocol.is_hsm());
+        match wallet.and_then(|w| bundle.ledger_group_of(w)) {
+            Some(group) => Self {
+                nodes: &group.nodes,
+                needed: group
+                    .nodes
+                    .len()
+                    .saturating_add(1)
+                    .saturating_add(usize::from(group.max_faulty))
+                    .saturating_sub(usize::from(group.quorum)),
+            },
+            None => Self {
+                nodes: &key.nodes,
+                needed: key.stop_quorum(),
+            },
+        }
+    }
+}
+
 /// This process's start, and the peers that remember it.
 #[derive(Debug)]
 pub struct Registration {
@@ -68,17 +99,18 @@ impl Registration {
 
     /// How many of a key's other nodes must have acknowledged this start. One that was caught signing two histories is no
     /// help, and must not be able to keep the others from starting again.
-    pub(super) fn needed(store: &Store, key: &KeyRecord) -> usize {
+    pub(super) fn needed(store: &Store, circle: &Circle<'_>) -> usize {
         let banned = |node: &&MemberId| store.peer_banned(node).unwrap_or(false);
-        let others = key.nodes.iter().filter(|n| *n != store.node());
+        let others = circle.nodes.iter().filter(|n| *n != store.node());
         let honest = others.filter(|n| !banned(n)).count();
-        key.stop_quorum().min(honest)
+        circle.needed.min(honest)
     }
 
-    pub(super) fn enough_for(&self, store: &Store, key: &KeyRecord) -> bool {
+    pub(super) fn enough_for(&self, store: &Store, circle: &Circle<'_>) -> bool {
         let peers = self.peers();
-        let known = key.nodes.iter().filter(|n| peers.contains_key(*n)).count();
-        known >= Self::needed(store, key)
+        let nodes = circle.nodes.iter();
+        let known = nodes.filter(|n| peers.contains_key(*n)).count();
+        known >= Self::needed(store, circle)
     }
 
     /// Whether enough peers remember it for every key of which this node holds a share; where there are none, more than
@@ -92,7 +124,7 @@ impl Registration {
             .filter(|k| k.state == KeyState::Active && k.nodes.contains(me))
             .peekable();
         if ours.peek().is_some() {
-            return ours.all(|key| self.enough_for(store, key));
+            return ours.all(|key| self.enough_for(store, &Circle::of(bundle, key)));
         }
         let members = &bundle.content().members;
         let nodes = members

@@ -15,7 +15,7 @@ use countersign_policy::{Envelope, IdentityKey, MemberId, Timestamp};
 use rand_core::OsRng;
 
 use super::engine::EngineParts;
-use super::registration::Registration;
+use super::registration::{Circle, Registration};
 use crate::clock::now;
 use crate::gate::store_fault;
 use crate::net::{BundleHandle, CallError, NodeClient};
@@ -90,10 +90,12 @@ pub async fn register_with_all(
 /// Who is missing and why; or a store fault, if one of them showed that this store is an old copy.
 pub async fn require_registered(
     parts: &EngineParts,
+    bundle: &ActiveBundle,
     key: &KeyRecord,
     participants: &[MemberId],
 ) -> Result<(), Problem> {
     let registration = &parts.registration;
+    let circle = Circle::of(bundle, key);
     let others = |nodes: &[MemberId]| -> Vec<MemberId> {
         let unknown = nodes
             .iter()
@@ -101,12 +103,12 @@ pub async fn require_registered(
         unknown.cloned().collect()
     };
     ask(parts, others(participants)).await?;
-    if !registration.enough_for(&parts.store, key) {
-        ask(parts, others(&key.nodes)).await?;
+    if !registration.enough_for(&parts.store, &circle) {
+        ask(parts, others(circle.nodes)).await?;
     }
-    let missing = match registration.enough_for(&parts.store, key) {
+    let missing = match registration.enough_for(&parts.store, &circle) {
         true => others(participants),
-        false => others(&key.nodes),
+        false => others(circle.nodes),
     };
     if missing.is_empty() {
         return Ok(());
@@ -123,7 +125,7 @@ pub async fn require_registered(
     let mut problem = code.problem(format!(
         "start {} of this node must be known to {} other nodes of key {}, the participants among them; missing are {}",
         registration.incarnation(),
-        Registration::needed(&parts.store, key),
+        Registration::needed(&parts.store, &circle),
         key.id,
         reasons.join("; ")
     ));

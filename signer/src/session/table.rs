@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use countersign_policy::{Hash, Signature, Timestamp};
+use countersign_policy::{Hash, Timestamp};
 
 use crate::gate::ReservedSpend;
 use crate::threshold::BurntPresignature;
-use crate::wire::{Problem, ProblemCode};
+use crate::wire::{Problem, ProblemCode, Signed};
 
 /// How a session ended.
-pub type SessionResult = Result<Vec<Signature>, Problem>;
+pub type SessionResult = Result<Signed, Problem>;
 
 /// One session from its reservation to its end.
 #[derive(Debug)]

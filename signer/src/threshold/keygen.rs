@@ -41,6 +41,9 @@ pub fn keygen(
         Protocol::Cggmp24 => cggmp24::keygen(&setup, link),
         Protocol::Dkls23 => dkls23::keygen(&setup, link),
         Protocol::FrostEd25519 => frost_ed25519::keygen(&setup, link),
+        Protocol::Pkcs11Secp256k1 | Protocol::Pkcs11Ed25519 => Err(Fault::local(
+            "a key in a token is made by the token, not by a protocol",
+        )),
     })
 }
 

@@ -66,7 +66,7 @@ impl Preimage {
     /// Whether a protocol's curve can sign this.
     pub fn fits(&self, protocol: Protocol) -> bool {
         let ed25519 = self.algorithm == HashAlgorithm::Ed25519Message;
-        ed25519 == (protocol == Protocol::FrostEd25519)
+        ed25519 != protocol.is_secp256k1()
     }
 }
 

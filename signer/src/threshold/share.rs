@@ -153,6 +153,9 @@ impl KeyShare {
                 let (keys, group) = frost_ed25519::load_share(parameters, me, bytes)?;
                 (State::FrostEd25519(Arc::new(keys)), group)
             }
+            Protocol::Pkcs11Secp256k1 | Protocol::Pkcs11Ed25519 => {
+                return Err(ShareError::Malformed("a key in a token has no shares"));
+            }
         };
         Ok(LoadedShare {
             parameters,

@@ -56,6 +56,9 @@ pub struct Bundles {
     /// The successor that the node acknowledged, until it is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
+    /// The acknowledgements that the node keeps, of all bundles: what a machine with no network needs to follow them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acks: Vec<Envelope>,
 }
 
 /// A successor that is acknowledged and not active.

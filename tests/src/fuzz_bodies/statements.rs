@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use countersign_policy::bundle::{BundleChain, PolicyBundle};
 use countersign_policy::statement::{
     Approval, Authorization, Body, BundleAck, Cancel, CeremonyTranscript, Confirm, Freeze,
-    IncarnationAck, KeyCeremony, Kind, LedgerEntry, NodeTls, Observation, Receipt, SignRequest,
-    Statement, StopAck, Unfreeze, Veto,
+    IncarnationAck, KeyCeremony, Kind, LedgerEntry, NodeTls, Observation, OfflineConsent, Receipt,
+    SignRequest, Statement, StopAck, Unfreeze, Veto,
 };
 use countersign_policy::testing::{APPROVERS, AUTHOR, Sample, TestDeployment, open_as, samples};
 use countersign_policy::{Envelope, Facts, Outcome, Standing, canonical, decide};
@@ -49,6 +49,7 @@ pub fn read_statement(input: &[u8]) {
         Kind::LedgerEntry => one_encoding::<LedgerEntry>(payload),
         Kind::StopAck => one_encoding::<StopAck>(payload),
         Kind::NodeTls => one_encoding::<NodeTls>(payload),
+        Kind::OfflineConsent => one_encoding::<OfflineConsent>(payload),
         Kind::Approval => one_encoding::<Approval>(payload),
         Kind::Freeze => one_encoding::<Freeze>(payload),
         Kind::Unfreeze => one_encoding::<Unfreeze>(payload),

@@ -1,5 +1,6 @@
 //! A cluster under attack, and what every attack must end in.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use countersign_policy::statement::{
@@ -12,10 +13,14 @@ use countersign_policy::{
 };
 use countersign_signer::clock::now;
 use countersign_signer::net::CallError;
+use countersign_signer::node::ResourceConfig;
 use countersign_signer::wire::{Prepare, Prepared, Problem, ProblemCode, path};
 use countersign_tests::cluster::{Cluster, Place};
 
 pub const CALL: Duration = Duration::from_secs(30);
+
+/// How much of a refusal's words is printed.
+const DETAIL: usize = 200;
 
 /// The cluster, the attacks made on it so far, and a counter that makes every payment another one.
 pub struct Arena {
@@ -23,6 +28,7 @@ pub struct Arena {
     pub payments: u64,
     attacks: usize,
     refused: usize,
+    names: BTreeSet<String>,
 }
 
 impl Arena {
@@ -36,17 +42,33 @@ impl Arena {
         arena
     }
 
+    /// The same with other bounds of the nodes.
+    pub async fn with_resources(resources: ResourceConfig) -> Self {
+        let cluster = Cluster::start_with(3, 2, Place::Inside, resources).await;
+        let mut arena = Self::over(cluster);
+        arena
+            .cluster
+            .make_key("hot-ecdsa", Protocol::Dkls23, 2)
+            .await;
+        arena
+    }
+
     /// Nodes without a key.
     pub async fn empty(nodes: usize, threshold: u16) -> Self {
         Self::at(Place::Inside, nodes, threshold).await
     }
 
     pub async fn at(place: Place, nodes: usize, threshold: u16) -> Self {
+        Self::over(Cluster::start(nodes, threshold, place).await)
+    }
+
+    fn over(cluster: Cluster) -> Self {
         Self {
-            cluster: Cluster::start(nodes, threshold, place).await,
+            cluster,
             payments: 0,
             attacks: 0,
             refused: 0,
+            names: BTreeSet::new(),
         }
     }
 
@@ -131,15 +153,28 @@ impl Arena {
     }
 
     pub async fn session_of(&mut self, request: Envelope, authorization: Envelope) -> OpenSession {
+        let call = Prepare {
+            authorization,
+            request,
+            approvals: Vec::new(),
+        };
+        let pair = self.pair();
+        self.session_by(call, &pair).await
+    }
+
+    /// Prepares at these nodes.
+    pub async fn session_by(&mut self, call: Prepare, nodes: &[MemberId]) -> OpenSession {
         let mut receipts = Vec::new();
-        for node in self.pair() {
-            let receipt = self.cluster.prepare(&node, &authorization, &request).await;
-            receipts.push(receipt.expect("an honest call is prepared"));
+        for node in nodes {
+            let client = self.cluster.client(node);
+            let prepared: Result<Prepared, CallError> =
+                client.post_json(path::PREPARE, &call, CALL).await;
+            receipts.push(prepared.expect("an honest call is prepared").receipt);
         }
         OpenSession {
-            id: session_id(&authorization),
-            request,
-            authorization,
+            id: session_id(&call.authorization),
+            request: call.request,
+            authorization: call.authorization,
             receipts,
         }
     }
@@ -221,7 +256,7 @@ impl Arena {
         answer: Result<T, CallError>,
         (code, words): (ProblemCode, &str),
     ) -> Problem {
-        self.attacks += 1;
+        self.begins(attack);
         let problem = problem(attack, answer);
         assert_eq!(problem.code(), Some(code), "{attack}: {problem}");
         assert!(problem.detail.contains(words), "{attack}: {problem}");
@@ -234,9 +269,22 @@ impl Arena {
                 && r.detail.contains(words)
         });
         assert!(recorded, "{attack}: not in the records of {node}");
-        self.refused += 1;
-        println!("{attack} refused by {node}: {}", code.code());
+        self.ends(attack, node.as_str(), code.code(), &problem.detail);
         problem
+    }
+
+    /// Another attack, which has a name of its own.
+    pub fn begins(&mut self, attack: &str) {
+        self.attacks += 1;
+        let new = self.names.insert(attack.to_owned());
+        assert!(new, "two attacks are called {attack:?}");
+    }
+
+    /// The attack that began last was refused: a line says by whom and why.
+    pub fn ends(&mut self, attack: &str, by: &str, code: &str, detail: &str) {
+        self.refused += 1;
+        let detail: String = detail.chars().take(DETAIL).collect();
+        println!("{attack} refused by {by}: {code}, {detail}");
     }
 
     /// The newest record of a node before an attack: see [`Arena::turned_away`].
@@ -254,7 +302,7 @@ impl Arena {
         ended: bool,
         (code, words): (ProblemCode, &str),
     ) {
-        self.attacks += 1;
+        self.begins(attack);
         assert!(ended, "{attack} was not stopped by the transport of {node}");
         let suffix = format!("/{}", code.code());
         let until = Instant::now() + CALL;
@@ -277,23 +325,27 @@ impl Arena {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.refused += 1;
-        println!("{attack} turned away by {node}: {}", code.code());
+        let by = format!("{node} before it read anything");
+        self.ends(attack, &by, code.code(), words);
     }
 
-    /// An attack that a signed statement of the node answers, and nothing else.
-    pub fn answered(&mut self, attack: &str, by: &str, ended: bool) {
-        self.attacks += 1;
-        assert!(ended, "{attack} was not answered by {by}");
-        self.refused += 1;
-        println!("{attack} answered by {by}");
+    /// An attack that is no mistake in itself: it is taken and changes nothing, as `what` says.
+    pub fn answered(&mut self, attack: &str, by: &str, (what, ended): (&str, bool)) {
+        self.begins(attack);
+        assert!(ended, "{attack}: not so at {by}: {what}");
+        self.ends(attack, by, "no effect", what);
     }
 
     /// An honest payment is signed still: what was refused was refused for the attack, and did no lasting harm.
     pub async fn an_honest_payment_is_signed(&mut self) {
         let session = self.session().await;
         let pair = self.pair();
-        for answer in self.cluster.sign_with(&session.receipts, &pair).await {
+        self.is_signed(&session, &pair).await;
+    }
+
+    /// A session ends with the signature at every participant.
+    pub async fn is_signed(&mut self, session: &OpenSession, nodes: &[MemberId]) {
+        for answer in self.cluster.sign_with(&session.receipts, nodes).await {
             let signatures: Vec<Signature> = answer.expect("an honest payment is signed");
             assert_eq!(signatures.len(), 1);
         }

@@ -109,7 +109,8 @@ async fn a_caller_writes_no_lines_of_its_own_into_the_records() {
         );
         assert!(text.len() < 2_100 && !text.chars().any(char::is_control));
     }
-    arena.answered("forged line in the log", "node-1", true);
+    let one_line = "the record is one line with the quoted text in it";
+    arena.answered("forged line in the log", "node-1", (one_line, true));
     arena.finish();
 }
 

@@ -1,7 +1,5 @@
 //! A node pushes ledger entries that are forged, incomplete, out of order, somebody else's, or of a second history.
 
-use std::time::{Duration, Instant};
-
 use countersign_policy::statement::{LedgerEntry, LedgerEvent, Statement};
 use countersign_policy::{Envelope, Hash, IdentityKey, StatementId};
 use countersign_signer::clock::{end_of_time, now};
@@ -64,24 +62,8 @@ async fn a_ledger_that_is_not_its_authors_one_history_is_refused() {
     let status = arena.cluster.status(&two).await;
     let (end, head) = (status.ledger_sequence, status.ledger_head);
     let client = arena.cluster.client_as("node-2", &arena.node(1));
-    let until = Instant::now() + CALL;
-    loop {
-        let nothing = PushEntries {
-            entries: Vec::new(),
-            known: 0,
-            head: end,
-            incarnation: 1,
-        };
-        let told: EntriesKnown = client
-            .post_json(path::ENTRIES, &nothing, CALL)
-            .await
-            .unwrap();
-        if told.known == end {
-            break;
-        }
-        assert!(Instant::now() < until, "node 1 has {} of {end}", told.known);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let one = arena.node(1);
+    arena.wait_until_told(&two, &one).await;
     arena.cluster.kill(&two).await;
 
     let next = (end + 1, head);

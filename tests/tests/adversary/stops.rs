@@ -53,7 +53,9 @@ async fn a_stop_holds_and_cannot_be_forged() {
             .await
             .unwrap();
         let released = outcome(&arena, &ack) == StopOutcome::Released;
-        arena.answered("stop after release", node.as_str(), released);
+        let attack = format!("stop after release at {node}");
+        let what = "its signed answer says that the request was released";
+        arena.answered(&attack, node.as_str(), (what, released));
     }
     stopped_requests(&mut arena).await;
     arena.an_honest_payment_is_signed().await;

@@ -9,19 +9,19 @@ const SOLANA_EXCHANGE: [u8; 32] = [0xe1; 32];
 /// Where the protocol's wallet pays.
 pub fn network(protocol: Protocol) -> Network {
     match protocol {
-        Protocol::FrostEd25519 => Network::SOLANA,
-        Protocol::Dkls23 | Protocol::Cggmp24 => Network::ETHEREUM,
+        Protocol::FrostEd25519 | Protocol::Pkcs11Ed25519 => Network::SOLANA,
+        Protocol::Dkls23 | Protocol::Cggmp24 | Protocol::Pkcs11Secp256k1 => Network::ETHEREUM,
     }
 }
 
 /// The change of the policy made together with the protocol's key (TOML).
 pub fn of(protocol: Protocol) -> String {
     let (path, asset, max, fee, address) = match protocol {
-        Protocol::FrostEd25519 => {
+        Protocol::FrostEd25519 | Protocol::Pkcs11Ed25519 => {
             let address = countersign_policy::Address::Solana(SOLANA_EXCHANGE).to_string();
             ("m", "SOL", "10", "0.0001", address)
         }
-        Protocol::Dkls23 | Protocol::Cggmp24 => {
+        Protocol::Dkls23 | Protocol::Cggmp24 | Protocol::Pkcs11Secp256k1 => {
             ("m/0", "USDT", "10000", "0.02", EXCHANGE.to_owned())
         }
     };

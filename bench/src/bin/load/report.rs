@@ -33,7 +33,7 @@ pub fn bare(protocol: Protocol, threshold: u16, nodes: u16) -> Option<Bare> {
             let key = bare::frost_key(threshold, nodes);
             Box::new(move || bare::frost(&key, usize::from(threshold)))
         }
-        Protocol::Cggmp24 => return None,
+        Protocol::Cggmp24 | Protocol::Pkcs11Secp256k1 | Protocol::Pkcs11Ed25519 => return None,
     };
     let costs: Vec<Cost> = (0..BARE).map(|_| one()).collect();
     let median = |of: fn(&Cost) -> Duration| {
@@ -188,7 +188,7 @@ fn bounds(all: &[Measured]) -> Vec<Bound> {
                     format!("{cpu:.1} ms"),
                 );
             }
-            (Protocol::Cggmp24, _) => {
+            (Protocol::Cggmp24 | Protocol::Pkcs11Secp256k1 | Protocol::Pkcs11Ed25519, _) => {
                 at_most(
                     &cpu_of,
                     "<= 4 ms".to_owned(),

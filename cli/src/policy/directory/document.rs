@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use countersign_policy::bundle::{Group, Quorums, Timing, WebAuthnPolicy};
-use countersign_policy::limits::LedgerGroup;
+use countersign_policy::limits::{LedgerGroup, NonceLead};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -52,11 +52,13 @@ pub struct Document {
     pub ledger_groups: Vec<LedgerGroup>,
     /// Cumulative limits.
     pub limits: Vec<LimitEntry>,
+    /// How far nonces may run ahead.
+    pub nonce_leads: Vec<NonceLead>,
 }
 
 /// The sections, for the message about one that there is not.
 const SECTIONS: &str = "organisation, quorums, timing, members, groups, keys, wallets, assets, address_book, rules, \
-    fee_caps, ledger_groups, limits, reference, webauthn";
+    fee_caps, ledger_groups, limits, nonce_leads, reference, webauthn";
 
 /// Reads the text. All entries are read, so that everything wrong with any of them is told at once.
 pub fn parse(text: &str) -> (Option<Document>, Source<'_>, Vec<Problem>) {
@@ -104,6 +106,7 @@ impl<'t> Reader<'t> {
         let fee_caps = self.list("fee_caps");
         let ledger_groups = self.list("ledger_groups");
         let limits = self.list("limits");
+        let nonce_leads = self.list("nonce_leads");
         let unknown: Vec<(String, Range<usize>)> = self
             .table
             .iter()
@@ -129,6 +132,7 @@ impl<'t> Reader<'t> {
             fee_caps,
             ledger_groups,
             limits,
+            nonce_leads,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use countersign_policy::bundle::{
-    ActiveBundle, AssetRecord, CedarFile, KeyRecord, PolicyBundle, Role,
+    ActiveBundle, AssetRecord, CedarFile, KeyRecord, PolicyBundle, Role, WalletTier,
 };
 use countersign_policy::limits::Reference;
 use countersign_policy::{Hash, KeyId, MemberId, Network, Protocol, PublicKey, Timestamp};
@@ -11,7 +11,7 @@ use countersign_policy::{Hash, KeyId, MemberId, Network, Protocol, PublicKey, Ti
 use super::document::{Document, FILE};
 use super::locate::Source;
 use super::problem::Problem;
-use crate::policy::entries::{Names, Wrong, sorted};
+use crate::policy::entries::{Names, Wrong, in_order, sorted};
 
 /// What a policy follows: what it takes over from the version before.
 #[derive(Debug, Clone)]
@@ -99,6 +99,8 @@ impl Packer<'_> {
         }
         let mut cedar = cedar.to_vec();
         cedar.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut nonce_leads: Vec<_> = document.nonce_leads.iter().map(in_order).collect();
+        nonce_leads.sort_by(|a, b| a.id.cmp(&b.id));
 
         let mut bundle = PolicyBundle {
             version: basis.version,
@@ -118,6 +120,7 @@ impl Packer<'_> {
             cedar,
             ledger_groups,
             limits: Vec::new(),
+            nonce_leads,
             reference: None,
             fee_caps: Vec::new(),
         };
@@ -239,12 +242,14 @@ impl Packer<'_> {
 
 /// Keys in the place of those that wallets name, when nobody knows the true ones: nobody has their secrets.
 fn made_up(bundle: &PolicyBundle) -> Vec<KeyRecord> {
-    let nodes: Vec<MemberId> = bundle
-        .members
-        .iter()
-        .filter(|member| member.roles.contains(&Role::Node))
-        .map(|member| member.id.clone())
-        .collect();
+    let holders = |role: Role| -> Vec<MemberId> {
+        let members = bundle.members.iter();
+        members
+            .filter(|member| member.roles.contains(&role))
+            .map(|member| member.id.clone())
+            .collect()
+    };
+    let nodes = holders(Role::Node);
     let count = u16::try_from(nodes.len()).unwrap_or(u16::MAX);
     let threshold = (count / 2).saturating_add(1).max(2);
     let ids: BTreeSet<&KeyId> = bundle.wallets.iter().map(|wallet| &wallet.key).collect();
@@ -259,22 +264,37 @@ fn made_up(bundle: &PolicyBundle) -> Vec<KeyRecord> {
                 &[id.as_str().as_bytes(), &counter],
             )
         };
+        let wallet = bundle.wallets.iter().find(|wallet| wallet.key == *id)?;
+        let protocol = match (wallet.tier, ed25519) {
+            (WalletTier::Hot, true) => Protocol::FrostEd25519,
+            (WalletTier::Hot, false) => Protocol::Dkls23,
+            (WalletTier::Warm | WalletTier::Cold, true) => Protocol::Pkcs11Ed25519,
+            (WalletTier::Warm | WalletTier::Cold, false) => Protocol::Pkcs11Secp256k1,
+        };
         Some(KeyRecord {
             id: id.clone(),
-            protocol: if ed25519 {
-                Protocol::FrostEd25519
-            } else {
-                Protocol::Dkls23
-            },
-            threshold,
+            protocol,
+            threshold: if protocol.is_hsm() { 1 } else { threshold },
             max_faulty: 0,
-            nodes: nodes.clone(),
+            nodes: match wallet.tier {
+                WalletTier::Hot => nodes.clone(),
+                // Any node of the wallet's ledger group; which one holds the token is not known here.
+                WalletTier::Warm => {
+                    let group = wallet.ledger_group.as_ref();
+                    let mut groups = bundle.ledger_groups.iter();
+                    let group = groups.find(|g| Some(&g.id) == group);
+                    group.map_or_else(|| nodes.clone(), |g| g.nodes.clone())
+                }
+                WalletTier::Cold => holders(Role::OfflineNode),
+            },
             purpose: "made up for a look without the deployment".to_owned(),
             environment: countersign_policy::bundle::Environment::Test,
             state: countersign_policy::bundle::KeyState::Active,
             // About every second candidate is a point.
             group_key: (0..256).find_map(|counter| point(&seed(counter), ed25519))?,
-            chain_code: (!ed25519).then(|| countersign_policy::ChainCode(*seed(0).as_bytes())),
+            chain_code: protocol
+                .has_children()
+                .then(|| countersign_policy::ChainCode(*seed(0).as_bytes())),
             transcript: Hash::ZERO,
         })
     };

@@ -1,7 +1,8 @@
 use countersign_policy::bundle::{ActiveBundle, CedarFile};
 use countersign_policy::canonical;
-use countersign_policy::limits::{Measure, Period};
-use countersign_policy::testing::TestDeployment;
+use countersign_policy::limits::{FirstNonce, Measure, NonceLead, Period};
+use countersign_policy::testing::{TestDeployment, WALLET, wallet_id};
+use countersign_policy::{Address, Network};
 
 use super::*;
 use crate::policy::init::write_active;
@@ -14,6 +15,16 @@ fn deployment() -> TestDeployment {
         Measure::Count { max: 20 },
         Period::Rolling { seconds: 3_600 },
     );
+    deployment.content_mut().nonce_leads = vec![NonceLead {
+        id: "nonces".parse().unwrap(),
+        network: Network::ETHEREUM,
+        wallets: vec![wallet_id(WALLET)],
+        max: 8,
+        first: vec![FirstNonce {
+            account: Address::Evm([7; 20]),
+            nonce: 120,
+        }],
+    }];
     deployment.content_mut().cedar.push(CedarFile {
         name: "night.cedar".to_owned(),
         text: "@id(\"night\")\n@reason(\"closed\")\nforbid (principal, action, resource) when { context.hour < 6 };\n"
@@ -165,6 +176,13 @@ fn every_problem_names_its_line() {
             "nobody",
         ),
         ("quorum = 2\nmax", "quorum = 1\nmax", 192, "share an honest"),
+        ("max = 16", "max = 0", 217, "allow no transaction"),
+        (
+            "network = \"eip155:1\"\nmax = 16",
+            "network = \"tron:0x2b6653dc\"\nmax = 16",
+            216,
+            "no nonces",
+        ),
     ] {
         let problems = broken(from, to);
         let expected = format!("policy.toml:{line}:");

@@ -67,6 +67,7 @@ impl Writer<'_> {
         self.fee_caps()?;
         self.ledger_groups()?;
         self.limits()?;
+        self.nonce_leads()?;
         self.reference()?;
         self.webauthn()
     }
@@ -100,6 +101,9 @@ impl Writer<'_> {
             "max_authorization_life_seconds",
             timing.max_authorization_life_seconds,
         )?;
+        if let Some(life) = timing.max_cold_authorization_life_seconds {
+            self.field("max_cold_authorization_life_seconds", life)?;
+        }
         self.field(
             "max_approval_life_seconds",
             timing.max_approval_life_seconds,
@@ -127,7 +131,7 @@ impl Writer<'_> {
     fn members(&mut self) -> fmt::Result {
         self.comment(
             "Who is who. Roles: payment-service, security-officer, policy-author, policy-approver, operator, auditor, chain-observer,\n\
-             node, coordinator. Keys are public Ed25519 statement keys; nobody shares one, and nobody approves what they ask for.",
+             node, offline-node, coordinator. Keys are public Ed25519 statement keys; nobody shares one, and nobody approves what they ask for.",
         )?;
         for member in &self.bundle.members {
             self.member(member)?;
@@ -173,7 +177,9 @@ impl Writer<'_> {
 
     fn wallets(&mut self) -> fmt::Result {
         self.comment(
-            "A wallet is a key, a path below it and the networks it is used on. Tiers: hot (threshold key), warm (HSM online), cold.\n\
+            "A wallet is a key, a path below it and the networks it is used on. Tiers: hot (threshold key), warm (HSM online), cold\n\
+             (HSM on an offline-node). A warm or cold wallet names the ledger_group that counts and confirms what its one machine signs; a\n\
+             cold one may demand offline_operators = 2, and needs timing.max_cold_authorization_life_seconds.\n\
              [[wallets]]\nid = \"treasury\"\nkey = \"hot\"\npath = \"m/0\"\nnetworks = [\"eip155:1\", \"tron:0x2b6653dc\"]",
         )?;
         for wallet in &self.bundle.wallets {
@@ -184,6 +190,12 @@ impl Writer<'_> {
             self.field("key", &wallet.key)?;
             self.field("path", &wallet.path)?;
             self.field("networks", &wallet.networks)?;
+            if let Some(group) = &wallet.ledger_group {
+                self.field("ledger_group", group)?;
+            }
+            if let Some(operators) = wallet.offline_operators {
+                self.field("offline_operators", operators)?;
+            }
         }
         Ok(())
     }
@@ -339,6 +351,28 @@ impl Writer<'_> {
         }
         if let Some(destination) = &limit.scope.destination {
             self.field("destination", destination)?;
+        }
+        Ok(())
+    }
+
+    fn nonce_leads(&mut self) -> fmt::Result {
+        self.comment(
+            "How far nonces of EVM accounts may lead the last one that chain observers saw used: signed transactions that wait for\n\
+             others are at most `max`. Accounts begin at 0; `first` says where one begins that signed elsewhere before.\n\
+             [[nonce_leads]]\nid = \"eth-nonces\"\nnetwork = \"eip155:1\"\nmax = 16\nwallets = [\"treasury\"]\n\
+             first = [{ account = \"0x28C6c06298d514Db089934071355E5743bf21d60\", nonce = 120 }]",
+        )?;
+        for lead in &self.bundle.nonce_leads {
+            writeln!(self.out, "\n[[nonce_leads]]")?;
+            self.field("id", &lead.id)?;
+            self.field("network", lead.network)?;
+            self.field("max", lead.max)?;
+            if !lead.wallets.is_empty() {
+                self.field("wallets", &lead.wallets)?;
+            }
+            if !lead.first.is_empty() {
+                self.field("first", &lead.first)?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Cumulative limits and reference prices.
 
 use countersign_policy::bundle::{AddressBookEntry, AssetRecord, WalletTier};
-use countersign_policy::limits::{Limit, LimitScope, Measure, Period, Price, Reference};
+use countersign_policy::limits::{Limit, LimitScope, Measure, NonceLead, Period, Price, Reference};
 use countersign_policy::{Address, Amount, LedgerGroupId, LimitId, MemberId, Network, WalletId};
 use serde::Deserialize;
 
@@ -62,6 +62,14 @@ pub struct Names<'a> {
     pub address_book: &'a [AddressBookEntry],
     /// Its reference prices.
     pub reference: Option<&'a Reference>,
+}
+
+/// A bound on nonces as a bundle has it: it is written as it stands there, in any order.
+pub fn in_order(lead: &NonceLead) -> NonceLead {
+    let mut lead = lead.clone();
+    lead.wallets = sorted(&lead.wallets);
+    lead.first.sort();
+    lead
 }
 
 impl LimitEntry {

@@ -21,12 +21,12 @@ use countersign_policy::bundle::{
     WalletTier,
 };
 use countersign_policy::{
-    Address, DerivationPath, KeyId, MemberId, Network, RuleId, Timestamp, WalletId,
+    Address, DerivationPath, KeyId, LedgerGroupId, MemberId, Network, RuleId, Timestamp, WalletId,
 };
 use serde::Deserialize;
 
 pub use assets::resolve_asset;
-pub use limits::{LimitEntry, Names, ReferenceEntry, destination, write_period};
+pub use limits::{LimitEntry, Names, ReferenceEntry, destination, in_order, write_period};
 pub use people::{KeyStateEntry, MemberEntry};
 pub use text::Units;
 pub(super) use text::moment;
@@ -66,6 +66,10 @@ pub struct WalletEntry {
     pub path: DerivationPath,
     /// Where it is used.
     pub networks: Vec<Network>,
+    /// For warm and cold wallets: the ledger group of which a quorum reserves and confirms each spend.
+    pub ledger_group: Option<LedgerGroupId>,
+    /// For cold wallets: how many operators must each agree at the offline machine.
+    pub offline_operators: Option<u16>,
 }
 
 fn hot() -> WalletTier {
@@ -83,6 +87,8 @@ impl WalletEntry {
             key: self.key.clone(),
             path: self.path.clone(),
             networks: sorted(&self.networks),
+            ledger_group: self.ledger_group.clone(),
+            offline_operators: self.offline_operators,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::model::{KeyRecord, KeyState, PolicyBundle, Wallet, WalletTier};
 use super::{Changes, Direction, listed, paired};
+use crate::id::LedgerGroupId;
 use crate::limits::LedgerGroup;
 
 pub(super) fn keys(changes: &mut Changes, before: &PolicyBundle, after: &PolicyBundle) {
@@ -98,6 +99,26 @@ fn wallet(changes: &mut Changes, at: &str, old: &Wallet, new: &Wallet) {
         );
     }
     changes.members(&format!("{at}.networks"), &old.networks, &new.networks);
+    if old.ledger_group != new.ledger_group {
+        let shown = |g: &Option<LedgerGroupId>| {
+            g.as_ref()
+                .map_or_else(|| "none".to_owned(), ToString::to_string)
+        };
+        // Other nodes have other ledgers: what was counted may be missing there.
+        changes.loosens(
+            format!("{at}.ledger_group"),
+            format!(
+                "was {}, becomes {}",
+                shown(&old.ledger_group),
+                shown(&new.ledger_group)
+            ),
+        );
+    }
+    let (before, after) = (
+        old.offline_operators.unwrap_or(0),
+        new.offline_operators.unwrap_or(0),
+    );
+    changes.demand(format!("{at}.offline_operators"), &before, &after);
 }
 
 pub(super) const fn tier(tier: WalletTier) -> &'static str {

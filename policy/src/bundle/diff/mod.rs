@@ -64,6 +64,7 @@ pub fn changes(before: &PolicyBundle, after: &PolicyBundle) -> Vec<BundleChange>
     money::rules(&mut changes, before, after);
     money::cedar(&mut changes, before, after);
     money::limits(&mut changes, before, after);
+    money::nonce_leads(&mut changes, before, after);
     money::reference(&mut changes, before, after);
     money::fee_caps(&mut changes, before, after);
     changes.text("organisation", &before.organisation, &after.organisation);

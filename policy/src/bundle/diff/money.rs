@@ -8,7 +8,7 @@ use super::super::model::{
 use super::holdings::tier;
 use super::{Changes, Direction, listed, paired};
 use crate::approvals::Needs;
-use crate::limits::{Limit, LimitScope, Measure, Period, Price};
+use crate::limits::{FirstNonce, Limit, LimitScope, Measure, NonceLead, Period, Price};
 
 pub(super) fn assets(changes: &mut Changes, before: &PolicyBundle, after: &PolicyBundle) {
     for (id, pair) in paired(&before.assets, &after.assets, |a| &a.asset) {
@@ -294,6 +294,47 @@ fn scope(scope: &LimitScope) -> String {
         true => "everything".to_owned(),
         false => parts.join(" "),
     }
+}
+
+pub(super) fn nonce_leads(changes: &mut Changes, before: &PolicyBundle, after: &PolicyBundle) {
+    for (id, pair) in paired(&before.nonce_leads, &after.nonce_leads, |l| &l.id) {
+        let at = format!("nonce_leads[{id}]");
+        match pair {
+            (None, Some(new)) => changes.tightens(at, format!("a new bound: {}", lead(new))),
+            (Some(old), None) => {
+                changes.loosens(at, format!("the bound is left out: {}", lead(old)));
+            }
+            (Some(old), Some(new)) => one_lead(changes, &at, old, new),
+            (None, None) => {}
+        }
+    }
+}
+
+fn one_lead(changes: &mut Changes, at: &str, old: &NonceLead, new: &NonceLead) {
+    if (&old.network, &old.wallets) != (&new.network, &new.wallets) {
+        // It is about other transactions: something may be bound no longer.
+        let what = format!("was: {}; becomes: {}", lead(old), lead(new));
+        changes.loosens(at, what);
+        return;
+    }
+    changes.cap(format!("{at}.max"), &old.max, &new.max);
+    for (account, pair) in paired(&old.first, &new.first, |f| f.account) {
+        let nonce = |first: Option<&FirstNonce>| first.map_or(0, |f| f.nonce);
+        let at = format!("{at}.first[{account}]");
+        changes.cap(at, &nonce(pair.0), &nonce(pair.1));
+    }
+}
+
+/// A bound on nonces, as a sentence.
+fn lead(lead: &NonceLead) -> String {
+    let of = match lead.wallets.is_empty() {
+        true => "all wallets".to_owned(),
+        false => listed(&lead.wallets),
+    };
+    format!(
+        "nonces of {of} on {} lead the last observed one by at most {}",
+        lead.network, lead.max
+    )
 }
 
 pub(super) fn reference(changes: &mut Changes, before: &PolicyBundle, after: &PolicyBundle) {

@@ -138,6 +138,11 @@ pub(super) fn timing(changes: &mut Changes, before: &PolicyBundle, after: &Polic
             new.max_authorization_life_seconds,
         ),
         (
+            "max_cold_authorization_life_seconds",
+            old.max_cold_authorization_life_seconds.unwrap_or(0),
+            new.max_cold_authorization_life_seconds.unwrap_or(0),
+        ),
+        (
             "max_approval_life_seconds",
             old.max_approval_life_seconds,
             new.max_approval_life_seconds,

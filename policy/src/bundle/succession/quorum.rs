@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::chain::is_offline;
 use super::super::model::{KeyRecord, PolicyBundle, Role};
 use crate::id::{KeyId, MemberId};
 
@@ -20,8 +21,12 @@ pub struct AckQuorum {
 
 impl AckQuorum {
     /// Those that a bundle asks for: all of them must be met.
-    pub(super) fn of(bundle: &PolicyBundle) -> Vec<Self> {
-        let keys = bundle.keys.iter().filter(|k| !k.state.is_final());
+    pub(in crate::bundle) fn of(bundle: &PolicyBundle) -> Vec<Self> {
+        // A machine with no network hears of a successor from the packages that are carried to it, and answers nobody.
+        let keys = bundle
+            .keys
+            .iter()
+            .filter(|k| !k.state.is_final() && !is_offline(bundle, k));
         let quorums: Vec<_> = keys.map(Self::of_key).collect();
         if !quorums.is_empty() {
             return quorums;

@@ -2,12 +2,13 @@
 
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 
-use super::content::{accepted, hot, of, refused, usdt_rule};
+use super::content::{accepted, of, refused, usdt_rule};
 use crate::bundle::{
     CedarFile, Credential, CredentialAlgorithm, Group, KeyState, PolicyBundle, Role, WalletTier,
     WebAuthnPolicy,
 };
 use crate::limits::{Limit, LimitScope, Measure, Period, Price, Reference};
+use crate::testing::cold::set_tier;
 use crate::testing::{
     AUTHOR, LEDGERS, OBSERVER, OFFICER, OTHER_OFFICERS, PAYMENTS, TestDeployment, USDT_LIMIT,
     WALLET, member, usdt, wallet_id,
@@ -40,7 +41,7 @@ fn needs(text: &'static str) -> impl FnOnce(&mut PolicyBundle) {
 
 fn tiered(tier: WalletTier, text: &'static str) -> impl FnOnce(&mut PolicyBundle) {
     grouped(move |c| {
-        hot(c).tier = tier;
+        set_tier(c, WALLET, tier);
         for rule in c.rules.iter_mut().filter(|r| r.wallet == wallet_id(WALLET)) {
             rule.needs = (!text.is_empty()).then(|| text.parse().unwrap());
         }
@@ -112,7 +113,7 @@ fn a_cold_wallet_is_never_signed_without_two_people() {
 
 fn cedar(text: &'static str) -> impl FnOnce(&mut PolicyBundle) {
     grouped(move |c| {
-        hot(c).tier = WalletTier::Cold;
+        set_tier(c, WALLET, WalletTier::Cold);
         c.rules.retain(|r| r.wallet != wallet_id(WALLET));
         c.cedar = vec![CedarFile {
             name: "hot.cedar".into(),

@@ -36,6 +36,7 @@ fn observation() -> Observation {
             transaction: "0x01".to_owned(),
             block: 1,
             depth: 64,
+            used: None,
         },
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::model::{KeyRecord, PolicyBundle, Wallet};
-use super::{Findings, shared_domains};
+use super::hsm;
+use super::{Findings, unfit_holders};
 use crate::statement::check_group;
 use crate::{Network, PublicKey};
 
@@ -17,7 +18,8 @@ pub(super) fn keys(findings: &mut Findings, bundle: &PolicyBundle) {
         let at = format!("keys[{}]", key.id);
         findings.ascending(format!("{at}.nodes"), &key.nodes);
         findings.text(format!("{at}.purpose"), &key.purpose);
-        if let Err(what) = check_group(key.threshold, key.max_faulty, key.nodes.len()) {
+        if let Err(what) = check_group(key.protocol, key.threshold, key.max_faulty, key.nodes.len())
+        {
             findings.add(format!("{at}.threshold"), what);
         }
         findings.require(
@@ -32,15 +34,15 @@ pub(super) fn keys(findings: &mut Findings, bundle: &PolicyBundle) {
             format!("{at}.group_key"),
             "the public key's curve is not the protocol's",
         );
-        let chain = key.chain_code.is_some() == key.protocol.is_secp256k1();
+        let chain = key.chain_code.is_some() == key.protocol.has_children();
         findings.require(
             chain,
             format!("{at}.chain_code"),
-            "secp256k1 keys have a chain code, Ed25519 keys have none",
+            "secp256k1 keys of a threshold protocol have a chain code, all others have none",
         );
         // The nodes of a key that ended may be gone.
         if !key.state.is_final() {
-            for problem in shared_domains(bundle, &key.nodes, key.threshold) {
+            for problem in unfit_holders(bundle, key.protocol, &key.nodes, key.threshold) {
                 findings.add(format!("{at}.nodes"), problem);
             }
         }
@@ -66,7 +68,10 @@ pub(super) fn wallets(findings: &mut Findings, bundle: &PolicyBundle) {
                 format!("{at}.key"),
                 format!("there is no key {}", wallet.key),
             ),
-            Some(key) => wallet_key(findings, &at, wallet, key),
+            Some(key) => {
+                wallet_key(findings, &at, wallet, key);
+                hsm::wallet_tier(findings, bundle, &at, wallet, key);
+            }
         }
         for other in bundle
             .wallets
@@ -100,10 +105,10 @@ fn wallet_key(findings: &mut Findings, at: &str, wallet: &Wallet, key: &KeyRecor
             ),
         );
     }
-    let children = key.protocol.is_secp256k1() || wallet.path.is_master();
+    let children = key.protocol.has_children() || wallet.path.is_master();
     findings.require(
         children,
         format!("{at}.path"),
-        "Ed25519 keys have no children: use the path \"m\"",
+        "Ed25519 keys and keys in an HSM have no children: use the path \"m\"",
     );
 }

@@ -4,7 +4,7 @@
 use super::super::model::{KeyRecord, PolicyBundle, Role, Wallet};
 use super::Findings;
 use super::members::domain_counts;
-use crate::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
+use crate::limits::{LedgerGroup, Limit, LimitScope, Measure, NonceLead, Period};
 use crate::{AssetId, Network};
 
 /// The longest span over which a limit adds up, in seconds: what nodes keep of their past.
@@ -183,6 +183,22 @@ fn covered(findings: &mut Findings, bundle: &PolicyBundle, limit: &Limit, at: &s
     for (wallet, key) in wallets.filter_map(|w| Some((w, live_key(bundle, w)?))) {
         any = true;
         let Some(group) = group else { continue };
+        if key.protocol.is_hsm() {
+            // The machine signs alone: the quorum of the wallet's group reserves every spend, so that group counts it.
+            findings.require(
+                wallet.ledger_group.as_ref() == Some(&group.id),
+                &here,
+                format!(
+                    "wallet {} has an HSM key and its spends are reserved in {}: count them there",
+                    wallet.id,
+                    wallet
+                        .ledger_group
+                        .as_ref()
+                        .map_or("no ledger group", |g| g.as_str())
+                ),
+            );
+            continue;
+        }
         let outside = key.nodes.iter().filter(|n| !group.nodes.contains(n));
         let outside: Vec<_> = outside.map(|n| n.as_str()).collect();
         findings.require(
@@ -235,6 +251,75 @@ fn network_of(measure: &Measure) -> Option<Network> {
         Measure::Amount { asset, .. } => Some(*asset.network()),
         Measure::Fee { network, .. } => Some(*network),
         Measure::Count { .. } | Measure::Value { .. } => None,
+    }
+}
+
+pub(super) fn nonce_leads(findings: &mut Findings, bundle: &PolicyBundle) {
+    let leads = &bundle.nonce_leads;
+    findings.ascending(
+        "nonce_leads",
+        &leads.iter().map(|l| &l.id).collect::<Vec<_>>(),
+    );
+    findings.require(
+        leads.is_empty() || bundle.quorums.observation > 0,
+        "nonce_leads",
+        "without chain observers no nonce would ever be observed: name some and set quorums.observation",
+    );
+    for lead in leads {
+        let at = format!("nonce_leads[{}]", lead.id);
+        findings.require(
+            bundle.limits.iter().all(|l| l.id != lead.id),
+            format!("{at}.id"),
+            "a limit has the same id",
+        );
+        findings.require(
+            lead.max > 0,
+            format!("{at}.max"),
+            "0 would allow no transaction; 1 lets each wait for the one before it",
+        );
+        nonce_scope(findings, bundle, lead, &at);
+    }
+}
+
+fn nonce_scope(findings: &mut Findings, bundle: &PolicyBundle, lead: &NonceLead, at: &str) {
+    findings.require(
+        matches!(lead.network, Network::Evm { .. }),
+        format!("{at}.network"),
+        format!(
+            "transactions of {} have no nonces that follow each other",
+            lead.network
+        ),
+    );
+    findings.ascending(format!("{at}.wallets"), &lead.wallets);
+    for wallet in &lead.wallets {
+        let known = bundle.wallets.iter().find(|w| w.id == *wallet);
+        let what = match known {
+            None => format!("there is no wallet {wallet}"),
+            Some(_) => format!("wallet {wallet} is not used on {}", lead.network),
+        };
+        let used = known.is_some_and(|w| w.networks.contains(&lead.network));
+        findings.require(used, format!("{at}.wallets"), what);
+    }
+    let used = bundle
+        .wallets
+        .iter()
+        .any(|w| w.networks.contains(&lead.network));
+    findings.require(
+        used,
+        format!("{at}.network"),
+        format!(
+            "no wallet is used on {}: the bound would bound nothing",
+            lead.network
+        ),
+    );
+    let accounts: Vec<_> = lead.first.iter().map(|first| &first.account).collect();
+    findings.ascending(format!("{at}.first"), &accounts);
+    for account in accounts {
+        findings.require(
+            account.matches(&lead.network),
+            format!("{at}.first"),
+            format!("{account} is no address of {}", lead.network),
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::model::{Domains, Member, PolicyBundle, Role};
 use super::Findings;
+use crate::Protocol;
 use crate::envelope::MAX_SIGNATURES;
 use crate::id::MemberId;
 
@@ -42,8 +43,12 @@ const CONFLICTS: [(Role, Role, &str); 6] = [
 ];
 
 /// Roles that nobody holds beside another one.
-const ALONE: [(Role, &str); 4] = [
+const ALONE: [(Role, &str); 5] = [
     (Role::Node, "a machine's role stands alone"),
+    (
+        Role::OfflineNode,
+        "a machine's role stands alone: one with a network is a node, one without is an offline-node",
+    ),
     (Role::Coordinator, "a machine's role stands alone"),
     (
         Role::Auditor,
@@ -107,7 +112,8 @@ pub(super) fn members(findings: &mut Findings, bundle: &PolicyBundle) {
 }
 
 fn domains(findings: &mut Findings, at: &str, member: &Member) {
-    match (&member.domains, member.roles.contains(&Role::Node)) {
+    let machine = member.roles.contains(&Role::Node) || member.roles.contains(&Role::OfflineNode);
+    match (&member.domains, machine) {
         (
             Some(Domains {
                 administration,
@@ -247,13 +253,46 @@ pub(super) fn domain_counts(
     (problems, counts)
 }
 
-/// What keeps these nodes from holding a key together: strangers among them, or an administrator or host who would control
-/// a threshold of them.
-pub(in crate::bundle) fn shared_domains(
+/// What keeps these nodes from holding a key: strangers among them, an administrator or host who would control a threshold of
+/// them, or for an HSM key machines with and without a network.
+pub(in crate::bundle) fn unfit_holders(
     bundle: &PolicyBundle,
+    protocol: Protocol,
     nodes: &[MemberId],
     threshold: u16,
 ) -> Vec<String> {
+    match protocol.is_hsm() {
+        true => unfit_machines(bundle, nodes),
+        false => shared_domains(bundle, nodes, threshold),
+    }
+}
+
+/// Each machine of an HSM key signs alone, so there is nothing that domains could keep apart.
+fn unfit_machines(bundle: &PolicyBundle, nodes: &[MemberId]) -> Vec<String> {
+    let has = |id: &MemberId, role| {
+        let members = bundle.members.iter();
+        members
+            .filter(|m| m.id == *id)
+            .any(|m| m.roles.contains(&role))
+    };
+    let online = nodes.iter().filter(|n| has(n, Role::Node)).count();
+    let offline = nodes.iter().filter(|n| has(n, Role::OfflineNode)).count();
+    let strangers = nodes
+        .iter()
+        .filter(|n| !has(n, Role::Node) && !has(n, Role::OfflineNode));
+    let mut problems: Vec<String> = strangers
+        .map(|n| format!("{n} is no member with the role node or offline-node"))
+        .collect();
+    if online > 0 && offline > 0 {
+        problems.push(
+            "some of its machines have a network and some have none: a key is warm or cold, not both"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+fn shared_domains(bundle: &PolicyBundle, nodes: &[MemberId], threshold: u16) -> Vec<String> {
     let (mut problems, counts) = domain_counts(bundle, nodes);
     for ((what, name), count) in counts {
         if count >= usize::from(threshold) {

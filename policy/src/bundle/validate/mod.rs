@@ -3,12 +3,13 @@
 mod approvals;
 mod credentials;
 mod holdings;
+mod hsm;
 mod limits;
 mod members;
 mod money;
 
 pub(crate) use approvals::needs_problems;
-pub(super) use members::shared_domains;
+pub(super) use members::unfit_holders;
 
 use super::model::PolicyBundle;
 use crate::plain::plain_text;
@@ -108,6 +109,7 @@ pub fn validate(bundle: &PolicyBundle) -> Result<RuleSet, ValidationError> {
     money::cedar(&mut findings, bundle);
     limits::ledger_groups(&mut findings, bundle);
     limits::limits(&mut findings, bundle);
+    limits::nonce_leads(&mut findings, bundle);
     limits::reference(&mut findings, bundle);
     let rules = findings.rules(bundle);
     if let Some(rules) = &rules {
@@ -137,6 +139,13 @@ fn timing(findings: &mut Findings, bundle: &PolicyBundle) {
         (1..=600).contains(&timing.max_authorization_life_seconds),
         "timing.max_authorization_life_seconds",
         "must be 1 to 600",
+    );
+    findings.require(
+        timing
+            .max_cold_authorization_life_seconds
+            .is_none_or(|life| (60..=3 * 86_400).contains(&life)),
+        "timing.max_cold_authorization_life_seconds",
+        "must be 60 to 259200 (three days)",
     );
     findings.require(
         (60..=30 * 86_400).contains(&timing.max_approval_life_seconds),

@@ -153,7 +153,11 @@ fn a_rule_that_fails_denies_whatever_others_permit() {
 #[test]
 fn a_cold_wallet_signs_nothing_without_approvals_even_if_a_rule_got_through() {
     let mut deployment = with(|c| c.rules.retain(|r| r.wallet.as_str() != WALLET));
-    deployment.content_mut().wallets[0].tier = WalletTier::Cold;
+    crate::testing::cold::set_tier(
+        deployment.content_mut(),
+        crate::testing::WALLET,
+        WalletTier::Cold,
+    );
     deployment.content_mut().cedar = vec![crate::bundle::CedarFile {
         name: "cold.cedar".to_owned(),
         text: "@id(\"two\") @needs(\"treasury:1,security:1\")

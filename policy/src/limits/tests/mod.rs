@@ -171,6 +171,8 @@ pub(super) fn wallets() -> Vec<Wallet> {
         key: "key".parse().unwrap(),
         path: "m".parse().unwrap(),
         networks: vec![Network::ETHEREUM],
+        ledger_group: None,
+        offline_operators: None,
     };
     vec![
         wallet("hot", WalletTier::Hot),

@@ -264,7 +264,11 @@ fn a_cold_wallet_needs_approvals_wherever_a_scope_reaches_it() {
     let rule = |scope: &str, needs: &str| {
         let text = format!("@id(\"a\") {needs} permit (principal, action, {scope});");
         let mut deployment = with_rules(&text);
-        deployment.content_mut().wallets[0].tier = WalletTier::Cold;
+        crate::testing::cold::set_tier(
+            deployment.content_mut(),
+            crate::testing::WALLET,
+            WalletTier::Cold,
+        );
         problems(deployment.content())
     };
     for scope in [

@@ -5,6 +5,7 @@ use countersign_policy::statement::Kind;
 use countersign_policy::{FreezeSet, MemberId};
 
 use crate::clock::now;
+use crate::plain::explained;
 use crate::store::KeptStatement;
 use crate::wire::{Problem, ProblemCode};
 
@@ -56,11 +57,11 @@ pub(super) fn freezes(chain: &BundleChain, kept: &[KeptStatement]) -> Result<Fre
         match statement.kind {
             Kind::Freeze => {
                 let freeze = link.open_freeze(&statement.envelope);
-                freezes.insert(&freeze.map_err(|e| damaged(e.to_string()))?);
+                freezes.insert(&freeze.map_err(|e| damaged(explained(&e)))?);
             }
             _ => {
                 let unfreeze = link.open_unfreeze(&statement.envelope);
-                freezes.end(&unfreeze.map_err(|e| damaged(e.to_string()))?);
+                freezes.end(&unfreeze.map_err(|e| damaged(explained(&e)))?);
             }
         }
     }

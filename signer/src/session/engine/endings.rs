@@ -11,6 +11,7 @@ use super::super::table::Session;
 use super::Engine;
 use crate::clock::now;
 use crate::gate::{Admitted, store_fault};
+use crate::plain::explained;
 use crate::store::Cause;
 use crate::wire::{Problem, ProblemCode, Stop, Stopped};
 
@@ -53,7 +54,7 @@ impl Engine {
     pub async fn stop(&self, call: Stop) -> Result<Stopped, Problem> {
         let bundle = self.parts.bundle.current();
         let refuse = |e: countersign_policy::statement::StatementError| {
-            ProblemCode::Statement.problem(e.to_string())
+            ProblemCode::Statement.problem(explained(&e))
         };
         let request: Verified<SignRequest> =
             bundle.directory().open(&call.request).map_err(refuse)?;
@@ -154,7 +155,7 @@ fn require_cancel(
     let cancel: Verified<Cancel> = bundle
         .directory()
         .open(envelope)
-        .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+        .map_err(|e| ProblemCode::Statement.problem(explained(&e)))?;
     if cancel.body().request != request.digest() {
         return Err(ProblemCode::Statement.problem("the cancel is for another request"));
     }
@@ -181,7 +182,7 @@ fn require_rejection(
     let refuse = |what: &str| Err(ProblemCode::Statement.problem(what));
     let approval = bundle
         .open_approval(envelope)
-        .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+        .map_err(|e| ProblemCode::Statement.problem(explained(&e)))?;
     if approval.body().request != request.digest() {
         return refuse("the rejection is of another request");
     }

@@ -7,6 +7,7 @@ use countersign_policy::{Envelope, Hash};
 use super::Engine;
 use crate::clock::now;
 use crate::gate::store_fault;
+use crate::plain::explained;
 use crate::store::{AbortRefusal, OpError};
 use crate::wire::{Abort, Problem, ProblemCode, SessionEnded, SessionOutcome, StatementTaken};
 
@@ -47,7 +48,7 @@ impl Engine {
     fn authorized_session(&self, call: &Abort) -> Result<(Hash, Hash), Problem> {
         let bundle = self.parts.bundle.current();
         let refuse = |e: countersign_policy::statement::StatementError| {
-            ProblemCode::Statement.problem(e.to_string())
+            ProblemCode::Statement.problem(explained(&e))
         };
         let authorization: Verified<Authorization> = bundle
             .directory()
@@ -80,11 +81,11 @@ impl Engine {
         let bundle = self.parts.bundle.current();
         let observation = bundle
             .open_observation(envelope)
-            .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+            .map_err(|e| ProblemCode::Statement.problem(explained(&e)))?;
         let at = now();
         observation
             .require_current(at, bundle.skew_seconds())
-            .map_err(|e| ProblemCode::Statement.problem(e.to_string()))?;
+            .map_err(|e| ProblemCode::Statement.problem(explained(&e)))?;
         match self.parts.store.observe_chain(&observation, at).await {
             Ok(_) => {}
             Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),

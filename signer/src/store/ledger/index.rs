@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use countersign_policy::limits::LimitHit;
+use countersign_policy::limits::{LimitHit, NonceAhead};
 use countersign_policy::statement::{LedgerEvent, Reservation};
 use countersign_policy::{ExternalId, FreezeSet, Hash, MemberId, Timestamp};
 
@@ -79,6 +79,7 @@ pub(in crate::store) enum NoReserve {
     Dead,
     TooFew(TooFew),
     Limit(LimitHit),
+    NonceAhead(NonceAhead),
     NonceUsed,
     Stopped(Author),
     ExternalId { request: Option<Hash>, by: Author },
@@ -215,6 +216,10 @@ impl Index {
         if let Some(too_few) = self.spends.too_few(r, &reservers) {
             return Err(NoReserve::TooFew(too_few));
         }
+        // Nothing to look at again at the release: what observers saw never becomes less.
+        if let Some(ahead) = self.spends.nonce_ahead(r) {
+            return Err(NoReserve::NonceAhead(ahead));
+        }
         match self.spends.hits(r, freezes, now).into_iter().next() {
             Some(hit) => Err(NoReserve::Limit(hit)),
             None => Ok(()),
@@ -234,6 +239,30 @@ impl Index {
             SessionState::Released => return Err(NoRelease::Released),
             SessionState::Aborted => return Err(NoRelease::Aborted),
         }
+        self.check_union(id, session, (freezes, now))
+    }
+
+    /// Whether anything stands in the way of a session that this node witnesses, over the same union.
+    pub fn check_clear(
+        &self,
+        id: &Hash,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
+        let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
+        match session.state {
+            SessionState::Witnessed => self.check_union(id, session, (freezes, now)),
+            SessionState::Reserved => Err(NoRelease::Unknown),
+            SessionState::Released => Err(NoRelease::Released),
+            SessionState::Aborted => Err(NoRelease::Aborted),
+        }
+    }
+
+    fn check_union(
+        &self,
+        id: &Hash,
+        session: &Session,
+        (freezes, now): (&FreezeSet, Timestamp),
+    ) -> Result<(), NoRelease> {
         if let Some(by) = self.stopped(&session.request) {
             return Err(NoRelease::Stopped(by));
         }

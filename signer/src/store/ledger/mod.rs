@@ -22,7 +22,7 @@ pub use own::OwnEntryRefusal;
 pub(super) use peers::parse_entry;
 pub use peers::{IngestRefusal, PeerPosition};
 
-use countersign_policy::limits::LimitHit;
+use countersign_policy::limits::{LimitHit, NonceAhead};
 use countersign_policy::{Hash, LedgerGroupId, LimitId, MemberId, Timestamp};
 
 use super::{OpError, StoreError};
@@ -111,6 +111,9 @@ pub enum ReserveRefusal {
     /// A limit would be passed, by what this node knows.
     #[error("{0}")]
     Limit(LimitHit),
+    /// The transaction's nonce is too far ahead of the last one that this node was told of.
+    #[error("{0}")]
+    NonceAhead(NonceAhead),
     /// Another authorization used the nonce.
     #[error("the authorization's nonce was used before")]
     NonceUsed,

@@ -63,6 +63,24 @@ impl Store {
             .map_err(OpError::Refused)
     }
 
+    /// Whether this node, as a witness, finds nothing in the way of a session, over the union of its own ledger and all that
+    /// peers told. What it looked at is durable when this returns; the session stays as it is.
+    ///
+    /// # Errors
+    /// [`ReleaseRefusal`] or a [`StoreError`].
+    pub async fn clear(
+        &self,
+        session: Hash,
+        now: Timestamp,
+    ) -> Result<(), OpError<ReleaseRefusal>> {
+        self.durably(move |state, _| {
+            let looked = state.index.check_clear(&session, (&state.freezes, now));
+            Ok(looked.map_err(|refusal| state.release_refusal(refusal, &session)))
+        })
+        .await?
+        .map_err(OpError::Refused)
+    }
+
     /// Excludes a release of the session for ever. Repeating it changes nothing and gives the same answer.
     /// `reason` is for people and cut to 200 bytes.
     ///
@@ -400,6 +418,7 @@ impl State {
                 found: few.found,
             },
             NoReserve::Limit(hit) => ReserveRefusal::Limit(hit),
+            NoReserve::NonceAhead(ahead) => ReserveRefusal::NonceAhead(ahead),
             NoReserve::NonceUsed => ReserveRefusal::NonceUsed,
             NoReserve::Stopped(by) => ReserveRefusal::Stopped {
                 by: self.peer_name(by),

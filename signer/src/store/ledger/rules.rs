@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use countersign_policy::bundle::PolicyBundle;
-use countersign_policy::limits::{LimitBook, Period, Spend};
+use countersign_policy::limits::{LimitBook, NonceLead, Period, Spend};
 use countersign_policy::{LedgerGroupId, LimitId, MemberId};
 
 /// The limits of one bundle with an empty book, and who must reserve what they count.
 #[derive(Debug)]
 pub(in crate::store) struct Rules {
     pub book: LimitBook,
+    /// How far nonces may run ahead.
+    pub leads: Vec<NonceLead>,
     /// Of the cumulative limits; one of a single transaction needs no ledger.
     quorums: BTreeMap<LimitId, Quorum>,
     /// Whether a limit counts until chain observers say what became of a transaction.
@@ -60,6 +62,7 @@ impl Rules {
         let groups = bundle.ledger_groups.iter();
         Self {
             book: LimitBook::of(bundle),
+            leads: bundle.nonce_leads.clone(),
             quorums,
             holds_outstanding: holds_outstanding(bundle),
             max_faulty: groups.map(|g| usize::from(g.max_faulty)).max().unwrap_or(0),

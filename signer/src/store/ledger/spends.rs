@@ -9,7 +9,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use countersign_policy::limits::{Evidence, LimitHit, Spend, Subject, evidence};
+use countersign_policy::limits::{
+    Evidence, LimitHit, NonceAhead, NonceBook, Spend, Subject, evidence,
+};
 use countersign_policy::statement::{Observation, Reservation};
 use countersign_policy::{
     Address, FreezeSet, Hash, Lifetime, LimitId, MemberId, Network, Timestamp,
@@ -39,6 +41,8 @@ pub(in crate::store) struct Spends {
     aborts: HashMap<Hash, Vec<Name>>,
     /// What chain observers said, verified, by digest.
     observed: HashMap<Hash, Vec<Observation>>,
+    /// The nonces that they saw used, for ever.
+    nonces: NonceBook,
     ages: BTreeSet<(Timestamp, Hash)>,
     /// Versions past their age that are outstanding.
     held: BTreeSet<Hash>,
@@ -90,6 +94,7 @@ impl Spends {
             sessions: HashMap::new(),
             aborts: HashMap::new(),
             observed: HashMap::new(),
+            nonces: NonceBook::default(),
             ages: BTreeSet::new(),
             held: BTreeSet::new(),
             hold: true,
@@ -157,6 +162,11 @@ impl Spends {
     pub fn too_few(&self, reservation: &Reservation, reservers: &[&MemberId]) -> Option<TooFew> {
         let (_, spend) = version_of(reservation, reservation.expires_at);
         self.rules.as_ref()?.too_few(&spend, reservers)
+    }
+
+    /// Whether the transaction's nonce is too far ahead of what observers saw used.
+    pub fn nonce_ahead(&self, reservation: &Reservation) -> Option<NonceAhead> {
+        self.nonces.ahead(&self.rules.as_ref()?.leads, reservation)
     }
 
     /// Whether observers proved that the reserved transaction can never be in a block: what no longer counts is not
@@ -257,6 +267,8 @@ impl Spends {
 
     /// Takes what a quorum of chain observers said; it was verified before.
     pub fn observed(&mut self, observation: Observation) {
+        // Also of a transaction that nothing counts any more: its account's next nonce stays what it is.
+        self.nonces.observe(&observation);
         let Some(names) = self.digests.get(&observation.digest).cloned() else {
             return;
         };

@@ -553,6 +553,7 @@ async fn what_is_confirmed_is_no_longer_outstanding_also_after_a_restart() {
             transaction: "0x01".into(),
             block: 1,
             depth: 64,
+            used: None,
         },
     );
     store.observe_chain(&confirmed, at(3)).await.unwrap();

@@ -8,6 +8,7 @@ mod ledger;
 mod limits;
 mod material;
 mod model;
+mod nonce_lead;
 mod opening;
 mod peers;
 mod sealing;

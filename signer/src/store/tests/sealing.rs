@@ -254,10 +254,8 @@ async fn another_key_seals_the_store_while_it_is_at_work() {
         matches!(refused, Err(OpenError::Kek(KekError::Refused))),
         "{refused:?}"
     );
-    let (at_work, rekeyed) = tokio::join!(
-        store.load_share(&share_record("key-1", 0).key),
-        store.rekey(old, new)
-    );
+    let key = share_record("key-1", 0).key;
+    let (at_work, rekeyed) = tokio::join!(store.load_share(&key), store.rekey(old, new));
     rekeyed.unwrap();
     assert_eq!(at_work.unwrap().unwrap().1.as_slice(), b"share of key-1/0");
     store.close().await;

@@ -43,6 +43,7 @@ fn rounds(protocol: Protocol) -> u16 {
         Protocol::Cggmp24 => 7,
         Protocol::Dkls23 => 9,
         Protocol::FrostEd25519 => 5,
+        Protocol::Pkcs11Secp256k1 | Protocol::Pkcs11Ed25519 => 0,
     }
 }
 
