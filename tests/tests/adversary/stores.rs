@@ -171,7 +171,10 @@ async fn edit(file: &Path, statements: &str) {
         sqlx::query(drop).execute(&mut database).await.unwrap();
     }
     let statement = sqlx::AssertSqlSafe(statements.to_owned());
-    let done = sqlx::query(statement).execute(&mut database).await.unwrap();
+    let done = sqlx::raw_sql(statement)
+        .execute(&mut database)
+        .await
+        .unwrap();
     assert!(done.rows_affected() > 0, "nothing was edited: {statements}");
     database.close().await.unwrap();
 }
@@ -248,6 +251,7 @@ async fn edited(arena: &mut Arena) {
         hex::encode(serde_json::to_vec(&observation).unwrap()),
     );
     arena.cluster.kill(&one).await;
+    copy(&folder, whole.path());
     edit(&file(arena, &one), &row).await;
     let attack = "observation written into a database";
     let words = "is there and not recorded in the ledger";
@@ -308,8 +312,15 @@ async fn hidden(arena: &mut Arena) {
     arena
         .prepare_at_is_refused(attack, &one, &call, expected)
         .await;
+    // The share alone comes back: the peers know this start by now.
     arena.cluster.kill(&one).await;
-    copy(whole.path(), &folder);
+    let mend = format!(
+        "ATTACH '{}' AS whole; \
+         UPDATE main.shares SET sealed = (SELECT w.sealed FROM whole.shares w \
+         WHERE w.key = main.shares.key AND w.generation = main.shares.generation)",
+        whole.path().join("signer.sqlite").display()
+    );
+    edit(&file(arena, &one), &mend).await;
     arena.cluster.start_node(&one).await;
 
     // Node 1 sleeps, the two others sign, one of them falls silent: the other one alone is not believed.
@@ -317,7 +328,7 @@ async fn hidden(arena: &mut Arena) {
     arena.cluster.kill(&three).await;
     arena.cluster.start_node(&one).await;
     let call = payment(arena, "with-a-liar");
-    let expected = (ProblemCode::Unregistered, "node-3");
+    let expected = (ProblemCode::Unregistered, "missing are node-3");
     let attack = "start known to one peer that may hide what it signed";
     arena
         .prepare_at_is_refused(attack, &one, &call, expected)
