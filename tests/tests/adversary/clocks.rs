@@ -2,7 +2,9 @@
 //! know. Limits here are so short that a clock could walk out of them.
 
 use countersign_policy::limits::{LedgerGroup, Limit, LimitScope, Measure, Period};
-use countersign_policy::testing::{COORDINATOR, PAYMENTS, SOLANA_WALLET, wallet_id};
+use countersign_policy::testing::{
+    COORDINATOR, PAYMENTS, SOLANA_WALLET, TestDeployment, wallet_id,
+};
 use countersign_policy::{Amount, Envelope, LedgerGroupId, LimitId, MemberId, Network, Protocol};
 use countersign_signer::clock::now;
 use countersign_signer::wire::{Prepare, ProblemCode};
@@ -15,37 +17,39 @@ use crate::arena::Arena;
 pub const CAP: u64 = 100_000;
 pub const FULL: (ProblemCode, &str) = (ProblemCode::Policy, "limit sol-minute would be passed");
 
-/// Three nodes with an Ed25519 key and a limit over one minute.
+/// Three nodes with an Ed25519 key and a limit over one minute, under a policy that is two hours old.
 pub async fn opened(place: Place) -> Arena {
     let mut arena = Arena::at(place, 3, 2).await;
-    arena
-        .cluster
-        .make_key("hot-eddsa", Protocol::FrostEd25519, 2)
-        .await;
-    let nodes = arena.cluster.members();
-    arena
-        .policy(|content| {
-            content.ledger_groups.push(LedgerGroup {
-                id: LedgerGroupId::new("all").unwrap(),
-                nodes,
-                quorum: 2,
-                max_faulty: 0,
-            });
-            content.limits.push(Limit {
-                id: LimitId::new("sol-minute").unwrap(),
-                ledger_group: LedgerGroupId::new("all").unwrap(),
-                scope: LimitScope {
-                    wallets: vec![wallet_id(SOLANA_WALLET)],
-                    ..LimitScope::default()
-                },
-                measure: Measure::Amount {
-                    asset: Network::SOLANA.native_asset(),
-                    max: Amount::from(CAP),
-                },
-                period: Period::Rolling { seconds: 60 },
-            });
-        })
-        .await;
+    let cluster = &mut arena.cluster;
+    let order = cluster.order("hot-eddsa", Protocol::FrostEd25519, 2);
+    let transcripts = cluster.run_ceremony(&order).await;
+    let record = cluster.record(&order, &transcripts);
+    let nodes = cluster.members();
+    let active = cluster.active().clone();
+    cluster.deployment.set_now(now().minus_seconds(7_200));
+    let bundle = cluster.deployment.successor(&active, |content| {
+        TestDeployment::add_key_to(content, record);
+        content.ledger_groups.push(LedgerGroup {
+            id: LedgerGroupId::new("all").unwrap(),
+            nodes,
+            quorum: 2,
+            max_faulty: 0,
+        });
+        content.limits.push(Limit {
+            id: LimitId::new("sol-minute").unwrap(),
+            ledger_group: LedgerGroupId::new("all").unwrap(),
+            scope: LimitScope {
+                wallets: vec![wallet_id(SOLANA_WALLET)],
+                ..LimitScope::default()
+            },
+            measure: Measure::Amount {
+                asset: Network::SOLANA.native_asset(),
+                max: Amount::from(CAP),
+            },
+            period: Period::Rolling { seconds: 60 },
+        });
+    });
+    arena.cluster.follow(bundle, transcripts).await;
     arena
 }
 
@@ -68,20 +72,20 @@ fn call(arena: &mut Arena, request: &Envelope, set: &[MemberId], shift: i64) -> 
 async fn no_clock_leads_out_of_a_window() {
     let mut arena = opened(Place::Processes).await;
     let (nodes, pair) = (arena.cluster.members(), arena.pair());
+    let paid = now();
     let first = solana(&mut arena.cluster, "fills-the-minute", CAP);
     pay_in_the_end(&mut arena.cluster, &first, &pair, 1).await;
     arena.wait_until_all_told().await;
     let next = solana(&mut arena.cluster, "one-more", 1);
     let one = nodes[0].clone();
 
-    // Back to a time after the bundle, so that nothing but what the node remembers speaks against it.
-    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    // Back: nothing but what the node remembers speaks against it, or the policy itself.
     arena.cluster.kill(&one).await;
-    arena.cluster.set_clock(&one, -11_000);
+    arena.cluster.set_clock(&one, -3_600_000);
     let attack = "clock of one node moved back";
     let expected = ("clock", "this node's clock went back");
     arena.start_is_refused(attack, &one, expected).await;
-    arena.cluster.set_clock(&one, -3_600_000);
+    arena.cluster.set_clock(&one, -3 * 3_600_000);
     let attack = "clock of one node moved back to before its policy";
     let expected = ("bundle", "after the present");
     arena.start_is_refused(attack, &one, expected).await;
@@ -110,9 +114,10 @@ async fn no_clock_leads_out_of_a_window() {
         .await;
 
     // All clocks at once, just inside the window: a spend counts for twice the skew longer.
+    let shift = paid.plus_seconds(61).as_millis() - now().as_millis();
     for node in &nodes {
         arena.cluster.kill(node).await;
-        arena.cluster.set_clock(node, 63_000);
+        arena.cluster.set_clock(node, shift);
     }
     for node in &nodes {
         arena.cluster.start_node(node).await;
@@ -126,8 +131,8 @@ async fn no_clock_leads_out_of_a_window() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     arena.wait_until_all_told().await;
-    let late = solana_at(&mut arena, "after-the-minute", 63_000);
-    let late = call(&mut arena, &late, &pair, 63_000);
+    let late = solana_at(&mut arena, "after-the-minute", shift);
+    let late = call(&mut arena, &late, &pair, shift);
     let attack = "limit split over time, just after its window and within the clocks' skew";
     arena.prepare_at_is_refused(attack, &one, &late, FULL).await;
     arena.finish();

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_policy::statement::FreezeTarget;
-use countersign_policy::testing::{OFFICER, SOLANA_WALLET, wallet_id};
-use countersign_policy::{Envelope, MemberId, RuleId};
+use countersign_policy::statement::{Fate, FreezeTarget, Observation};
+use countersign_policy::testing::{OBSERVER, OFFICER, SOLANA_WALLET, wallet_id};
+use countersign_policy::{Envelope, Hash, MemberId, Network, RuleId};
 use countersign_signer::clock::now;
 use countersign_signer::wire::{Prepare, ProblemCode, path};
 use countersign_tests::cluster::Place;
@@ -14,13 +14,17 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::arena::Arena;
 use crate::clocks::{CAP, FULL, opened};
+use crate::hands::strangers_key;
+use crate::office::said;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_node_knew_is_neither_held_back_nor_forgotten() {
     let mut arena = opened(Place::Inside).await;
     held_back(&mut arena).await;
     let pair = arena.pair();
-    let request = solana(&mut arena.cluster, "fills-the-minute", CAP);
+    let request = solana(&mut arena.cluster, "fills-the-minute", CAP - 50);
+    // From here on every payment is above what is left.
+    arena.payments += 100;
     pay_in_the_end(&mut arena.cluster, &request, &pair, 1).await;
     arena.wait_until_all_told().await;
     let freeze = arena
@@ -47,7 +51,9 @@ async fn what_a_node_knew_is_neither_held_back_nor_forgotten() {
 
 fn payment(arena: &mut Arena, external_id: &str) -> Prepare {
     let pair = arena.pair();
-    let request = solana(&mut arena.cluster, external_id, 1);
+    arena.payments += 1;
+    let lamports = arena.payments;
+    let request = solana(&mut arena.cluster, external_id, lamports);
     Prepare {
         authorization: arena.cluster.authorize(&request, &pair, 1),
         request,
@@ -165,7 +171,10 @@ async fn edit(file: &Path, statements: &str) {
         sqlx::query(drop).execute(&mut database).await.unwrap();
     }
     let statement = sqlx::AssertSqlSafe(statements.to_owned());
-    let done = sqlx::query(statement).execute(&mut database).await.unwrap();
+    let done = sqlx::raw_sql(statement)
+        .execute(&mut database)
+        .await
+        .unwrap();
     assert!(done.rows_affected() > 0, "nothing was edited: {statements}");
     database.close().await.unwrap();
 }
@@ -177,11 +186,6 @@ async fn edited(arena: &mut Arena) {
     let whole = tempfile::tempdir().unwrap();
     const NEWEST: &str = "(SELECT max(id) FROM ledger WHERE author = 0)";
     let cases = [
-        (
-            "newest ledger entry deleted from a database",
-            format!("DELETE FROM ledger WHERE id = {NEWEST}"),
-            "old copy",
-        ),
         (
             "ledger entry in a database exchanged for another",
             format!(
@@ -198,22 +202,24 @@ async fn edited(arena: &mut Arena) {
         (
             "newest bundle deleted from a database",
             "DELETE FROM bundles WHERE version = (SELECT max(version) FROM bundles)".to_owned(),
-            "",
+            "is recorded in the ledger and not there",
         ),
         (
             "freeze deleted from a database",
             "DELETE FROM statements WHERE kind = 'freeze'".to_owned(),
-            "",
+            "is not whole",
         ),
         (
             "database under another genesis",
             "UPDATE header SET genesis = zeroblob(32)".to_owned(),
-            "",
+            "the store belongs to genesis",
         ),
         (
-            "share in a database overwritten",
-            "UPDATE shares SET sealed = zeroblob(length(sealed))".to_owned(),
-            "",
+            "last statements deleted from a database, the freeze among them",
+            "DELETE FROM statements WHERE position >= \
+             (SELECT max(position) FROM statements WHERE kind = 'freeze')"
+                .to_owned(),
+            "is recorded in the ledger and not there",
         ),
     ];
     for (attack, statements, words) in cases {
@@ -224,6 +230,34 @@ async fn edited(arena: &mut Arena) {
         copy(whole.path(), &folder);
         arena.cluster.start_node(&one).await;
     }
+    // An observation that no observer signed, as a row that only the node itself writes.
+    let observation = {
+        let digest = Hash::sha256(b"some transaction");
+        let fate = Fate::Confirmed {
+            transaction: "00".to_owned(),
+            block: 1,
+            depth: 1,
+        };
+        let body = Observation {
+            network: Network::SOLANA,
+            digest,
+            fate,
+        };
+        said(arena, (OBSERVER, &strangers_key()), body)
+    };
+    let row = format!(
+        "INSERT INTO observations (statement, envelope) VALUES (x'{}', x'{}')",
+        observation.digest().to_hex(),
+        hex::encode(serde_json::to_vec(&observation).unwrap()),
+    );
+    arena.cluster.kill(&one).await;
+    copy(&folder, whole.path());
+    edit(&file(arena, &one), &row).await;
+    let attack = "observation written into a database";
+    let words = "is there and not recorded in the ledger";
+    arena.start_is_refused(attack, &one, ("store", words)).await;
+    copy(whole.path(), &folder);
+    arena.cluster.start_node(&one).await;
 }
 
 /// A copy from before something that the node has said since.
@@ -265,15 +299,49 @@ async fn hidden(arena: &mut Arena) {
     let attack = "a peer's ledger entry deleted from a database";
     arena.prepare_at_is_refused(attack, &one, &call, FULL).await;
 
+    let folder = arena.cluster.node_folder(&one).join("data");
+    let whole = tempfile::tempdir().unwrap();
+    arena.cluster.kill(&one).await;
+    copy(&folder, whole.path());
+    let overwrite = "UPDATE shares SET sealed = zeroblob(length(sealed))";
+    edit(&file(arena, &one), overwrite).await;
+    arena.cluster.start_node(&one).await;
+    let call = payment(arena, "with-another-share");
+    let attack = "share in a database overwritten";
+    let expected = (ProblemCode::Internal, "");
+    arena
+        .prepare_at_is_refused(attack, &one, &call, expected)
+        .await;
+    // The share alone comes back: the peers know this start by now.
+    arena.cluster.kill(&one).await;
+    let mend = format!(
+        "ATTACH '{}' AS whole; \
+         UPDATE main.shares SET sealed = (SELECT w.sealed FROM whole.shares w \
+         WHERE w.key = main.shares.key AND w.generation = main.shares.generation)",
+        whole.path().join("signer.sqlite").display()
+    );
+    edit(&file(arena, &one), &mend).await;
+    arena.cluster.start_node(&one).await;
+
     // Node 1 sleeps, the two others sign, one of them falls silent: the other one alone is not believed.
     arena.cluster.kill(&one).await;
     arena.cluster.kill(&three).await;
     arena.cluster.start_node(&one).await;
     let call = payment(arena, "with-a-liar");
-    let expected = (ProblemCode::Unregistered, "node-3");
+    let expected = (ProblemCode::Unregistered, "missing are node-3");
     let attack = "start known to one peer that may hide what it signed";
     arena
         .prepare_at_is_refused(attack, &one, &call, expected)
         .await;
-    assert!(arena.cluster.status(&two).await.ledger_sequence > 0);
+
+    // Last, because the peers remember the start of what they refuse.
+    arena.wait_until_told(&one, &two).await;
+    arena.cluster.kill(&one).await;
+    let newest = "(SELECT max(id) FROM ledger WHERE author = 0)";
+    let delete = format!("DELETE FROM ledger WHERE id = {newest}");
+    edit(&file(arena, &one), &delete).await;
+    let attack = "newest ledger entry deleted from a database";
+    arena
+        .start_is_refused(attack, &one, ("store", "old copy"))
+        .await;
 }
