@@ -278,6 +278,7 @@ async fn take_confirm(
             message.entries,
             Some(message.known),
             bundle.directory(),
+            now(),
         )
         .await
     {

@@ -57,6 +57,12 @@ pub(super) enum Query {
         reply: Reply<Option<Vec<u8>>>,
     },
     Bundles(Reply<Vec<Vec<u8>>>),
+    /// Ledger rows after this one, of all authors, this node's first.
+    Page {
+        after: i64,
+        reply: Reply<Vec<(i64, Vec<u8>)>>,
+    },
+    Observations(Reply<Vec<Vec<u8>>>),
     Records(usize, Reply<Vec<Record>>),
     #[cfg(test)]
     Script(String, Reply<()>),
@@ -190,7 +196,10 @@ impl Writer {
         if let Some((ours, seen)) = self.state.rolled_back {
             return Err(StoreError::RolledBack { ours, seen });
         }
-        self.write_published(|published, state| published.update(state));
+        self.write_published(|published, state| {
+            published.update(state);
+            published.work.add(rows.len());
+        });
         Ok(())
     }
 
@@ -234,6 +243,8 @@ impl Writer {
                 reply,
             } => answer(reply, rows::peer_entry(db, &peer, sequence)),
             Query::Bundles(reply) => answer(reply, rows::bundles(db)),
+            Query::Page { after, reply } => answer(reply, rows::page(db, after)),
+            Query::Observations(reply) => answer(reply, rows::observations(db)),
             Query::Records(limit, reply) => answer(reply, rows::records(db, limit)),
             #[cfg(test)]
             Query::Script(sql, reply) => answer(reply, db.execute_batch(&sql)),
