@@ -1,6 +1,8 @@
 //! The signer's ledger on a real file with real fsyncs.
 //!
 //! Set `TMPDIR` to a folder on the disk to be measured: a memory file system has no fsync worth measuring.
+//! `LEDGER_ENTRIES=10000000` fills the long ledger with so many (1.3 KB of disk and half a KB of memory each) instead of a
+//! million.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, missing_docs)]
 
 use std::path::Path;
@@ -154,6 +156,54 @@ fn limited(c: &mut Criterion) {
     group.finish();
 }
 
+/// Entries of the short ledger.
+const FEW: u64 = 10_000;
+
+/// A reservation behind a short and behind a long ledger. Every entry is the store's own, made as it makes them, many in one
+/// transaction.
+fn grown(c: &mut Criterion) {
+    let many = std::env::var("LEDGER_ENTRIES").ok();
+    let many = many.map_or(1_000_000, |text| text.parse().unwrap());
+    let runtime = Runtime::new().unwrap();
+    let mut group = c.benchmark_group("ledger/reserve");
+    let mut means: Vec<Duration> = Vec::new();
+    for entries in [FEW, many] {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let store = runtime.block_on(open(folder.path()));
+        let at_once = 1024;
+        runtime.block_on(reserve(&store, at_once, entries.div_ceil(at_once), 0));
+        println!("ledger/fill: {entries} entries in {:.1?}", begun.elapsed());
+        let (mut run, mut spent, mut made) = (0, Duration::ZERO, 0u32);
+        group.throughput(Throughput::Elements(64));
+        group.bench_function(format!("fsync/entries={entries}/at_once=64"), |b| {
+            b.iter_custom(|rounds| {
+                run += 1;
+                let time = runtime.block_on(reserve(&store, 64, rounds, run));
+                spent += time;
+                made += u32::try_from(rounds * 64).unwrap();
+                time
+            });
+        });
+        let commits = store.work().unwrap();
+        println!(
+            "ledger/commits: {} durable commits for {} entries",
+            commits.commits, commits.rows
+        );
+        means.push(spent / made.max(1));
+        runtime.block_on(store.close());
+    }
+    group.finish();
+    if let [short, long] = means[..] {
+        let hundredths = long.as_nanos() * 100 / short.as_nanos().max(1);
+        println!(
+            "ledger/growth: {short:?} a reservation behind {FEW} entries, {long:?} behind {many}: {}.{:02} times",
+            hundredths / 100,
+            hundredths % 100
+        );
+    }
+}
+
 /// Pages of this process in memory, in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -206,6 +256,6 @@ fn open_large(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(5)).sample_size(20);
-    targets = ledger, limited, open_large
+    targets = ledger, limited, grown, open_large
 }
 criterion_main!(benches);

@@ -207,6 +207,22 @@ pub struct NodeStatus {
     pub freeze_head: Hash,
     /// Progress of background work, by name, for people.
     pub background: BTreeMap<String, String>,
+    /// What it did since it started, for whoever measures it.
+    #[serde(default)]
+    pub figures: NodeFigures,
+}
+
+/// What a node did since it started, in figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeFigures {
+    /// Commits of its state file, each of which waited for the disk.
+    pub commits: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// By part of a signature (`admit`, `reserve`, `confirm`, `release`, `protocol`): how many took at most so many
+    /// microseconds, and more than the class before.
+    pub stages: BTreeMap<String, BTreeMap<u64, u64>>,
 }
 
 /// A key of which the node holds a share.

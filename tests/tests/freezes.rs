@@ -12,10 +12,11 @@
 use std::time::{Duration, Instant};
 
 use countersign_policy::statement::{
-    CancelReason, FreezeTarget, LedgerEntry, LedgerEvent, Verdict,
+    CancelReason, Freeze, FreezeTarget, LedgerEntry, LedgerEvent, Verdict,
 };
 use countersign_policy::testing::{
-    APPROVERS, OFFICER, OTHER_OFFICERS, PAYMENTS, WALLET, wallet_id,
+    APPROVERS, OFFICER, OTHER_OFFICERS, PAYMENTS, SOLANA_WALLET, TestAuthenticator, WALLET, member,
+    wallet_id,
 };
 use countersign_policy::{Envelope, Hash, MemberId, Protocol, Reason};
 use countersign_signer::clock::now;
@@ -246,4 +247,51 @@ async fn the_emergency_port_takes_stops_that_prove_themselves_and_nothing_else()
     let authorization = cluster.authorize(&request, &nodes[..2], 2);
     let answer = cluster.prepare(&nodes[0], &authorization, &request).await;
     assert_eq!(code(answer), ProblemCode::StoppedRequest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_copied_authenticator_freezes_nothing_at_nodes_that_know_its_counter() {
+    let mut cluster = Cluster::start(3, 2, Place::Processes).await;
+    let mut own = TestAuthenticator::es256("an officer's");
+    // The same secrets, and a counter of its own.
+    let mut copy = TestAuthenticator::es256("an officer's");
+    cluster.deployment.set_now(now());
+    let bundle = cluster.deployment.successor(cluster.active(), |content| {
+        content.webauthn = Some(own.policy());
+        let mut members = content.members.iter_mut();
+        let officer = members.find(|m| m.id == member(OFFICER)).unwrap();
+        officer.credentials.push(own.credential());
+    });
+    cluster.follow(bundle, Vec::new()).await;
+    let nodes = cluster.members();
+    cluster.deployment.set_now(now());
+    let deployment = &cluster.deployment;
+    let freeze = |wallet: &str, with: &mut TestAuthenticator| {
+        let body = Freeze {
+            target: FreezeTarget::Wallet {
+                wallet: wallet_id(wallet),
+            },
+            reason: "unknown withdrawals".to_owned(),
+        };
+        deployment.sign_with(OFFICER, 600, body, with)
+    };
+    let first = freeze(WALLET, &mut own);
+    let later = freeze(SOLANA_WALLET, &mut own);
+    let by_the_copy = freeze(SOLANA_WALLET, &mut copy);
+    let taken = give(&cluster, &nodes[0], path::FREEZE, &first).await;
+    let head = taken.unwrap().freeze_head;
+    wait_for_head(&cluster, head).await;
+    // Also where the freeze came from a peer, and after a restart.
+    cluster.kill(&nodes[0]).await;
+    cluster.start_node(&nodes[0]).await;
+    for node in &nodes {
+        let refused = give(&cluster, node, path::FREEZE, &by_the_copy).await;
+        assert_eq!(refused.unwrap_err(), ProblemCode::Statement, "{node}");
+        assert_eq!(freezes(&cluster, node).await.head, head);
+    }
+    // What was taken once is taken again, and the officer's own goes on.
+    let again = give(&cluster, &nodes[1], path::FREEZE, &first).await;
+    assert_eq!(again.unwrap().freeze_head, head);
+    let taken = give(&cluster, &nodes[1], path::FREEZE, &later).await;
+    wait_for_head(&cluster, taken.unwrap().freeze_head).await;
 }

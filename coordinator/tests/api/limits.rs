@@ -64,6 +64,33 @@ both!(
 );
 
 both!(
+    a_participant_that_does_not_answer_an_abort_is_asked_again,
+    async |database: &TestDatabase| {
+        let world = limited(database);
+        world.nodes.fault("node-1", Some(Fault::OverLimit));
+        for node in ["node-2", "node-3"] {
+            world.nodes.fault(node, Some(Fault::DeafToAborts));
+        }
+        let running = world.start().await;
+        let c = client(&world, &running);
+        let request = world.deployment.usdt_request("payment-1", 1_000_000);
+        let view: RequestView = c.post(&request, "k1", 10).await.json();
+        assert_eq!(view.state, StateName::Blocked, "{view:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(world.nodes.aborts() < 2, "somebody hears nothing");
+        for node in ["node-2", "node-3"] {
+            world.nodes.fault(node, None);
+        }
+        let until = tokio::time::Instant::now() + Duration::from_secs(15);
+        while world.nodes.aborts() < 2 {
+            assert!(tokio::time::Instant::now() < until, "nobody asks again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        running.shutdown().await;
+    }
+);
+
+both!(
     without_enough_witnesses_nothing_is_sent,
     async |database: &TestDatabase| {
         let world = limited(database);

@@ -56,6 +56,8 @@ pub enum Fault {
     Refuses(ProblemCode),
     /// It refuses prepare because a limit would be passed.
     OverLimit,
+    /// It does not answer aborts.
+    DeafToAborts,
     /// It does not answer stops.
     DeafToStops,
     /// It does not take bundles.
@@ -405,6 +407,9 @@ impl NodeApi for ScriptedNodes {
         if let Err(down) = self.0.down(node) {
             return now_or(down);
         }
+        if self.0.fault_of(node) == Some(Fault::DeafToAborts) {
+            return now_or(Err(NodeError::Timeout));
+        }
         let session = SessionTerms::session_id(call.authorization.digest());
         let mut nodes = self.0.nodes.lock().unwrap();
         let state = nodes.entry(node.clone()).or_default();
@@ -528,6 +533,7 @@ impl NodeApi for ScriptedNodes {
             registered: true,
             freeze_head: self.0.following.lock().unwrap()[node].freezes.head(),
             background: BTreeMap::new(),
+            figures: countersign_signer::wire::NodeFigures::default(),
         }))
     }
 

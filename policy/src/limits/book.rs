@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::charge::{Sum, Tariff, UNCOUNTABLE, narrow, widen};
 use super::few::Few;
 use super::series::Series;
+use super::slots::Slots;
 use super::{Limit, LimitHit, Measure, Period, Reference, Spend};
 use crate::bundle::{AssetRecord, PolicyBundle, Wallet};
 use crate::hash::Hash;
@@ -27,7 +28,7 @@ pub struct LimitBook {
     spends: Vec<Option<Record>>,
     free: Vec<usize>,
     by_digest: HashMap<Hash, Few<usize>>,
-    by_slot: HashMap<Hash, Few<usize>>,
+    by_slot: Slots,
     /// The latest time that was pruned to: what had expired then is never counted again.
     floor: i64,
 }
@@ -80,7 +81,7 @@ impl LimitBook {
             spends: Vec::new(),
             free: Vec::new(),
             by_digest: HashMap::new(),
-            by_slot: HashMap::new(),
+            by_slot: Slots::default(),
             floor: i64::MIN,
         }
     }
@@ -118,7 +119,7 @@ impl LimitBook {
             spends: Vec::new(),
             free: Vec::new(),
             by_digest: HashMap::new(),
-            by_slot: HashMap::new(),
+            by_slot: Slots::default(),
             floor: self.floor,
         }
     }
@@ -193,11 +194,10 @@ impl LimitBook {
             };
             record.confirmed = true;
             let slot = record.slot;
-            let siblings = slot.and_then(|slot| self.by_slot.get(&slot));
-            let siblings: Vec<usize> = siblings
-                .map(|s| s.iter().copied().collect())
-                .unwrap_or_default();
-            for sibling in siblings {
+            if let Some(slot) = &slot {
+                self.by_slot.settle(slot);
+            }
+            for sibling in slot.map(|slot| self.by_slot.all(&slot)).unwrap_or_default() {
                 if sibling != index && !self.has_version(sibling, digest) {
                     self.drop_spend(sibling);
                 }
@@ -340,7 +340,7 @@ impl LimitBook {
             unname(&mut self.by_digest, &version.digest, index);
         }
         if let Some(slot) = record.slot {
-            unname(&mut self.by_slot, &slot, index);
+            self.by_slot.remove(&slot, &record.id);
         }
         self.free.push(index);
     }
@@ -359,17 +359,19 @@ impl LimitBook {
     fn name(&mut self, index: usize, spend: &Spend) {
         self.by_digest.entry(spend.digest).or_default().push(index);
         if let Some(slot) = spend.slot {
-            self.by_slot.entry(slot).or_default().push(index);
+            let spends = &self.spends;
+            let id_of = |index: usize| Some(spends.get(index)?.as_ref()?.id);
+            self.by_slot.add(slot, (spend.id, index), id_of);
         }
     }
 
     /// The record of the payment that `spend` is a version of.
     fn find(&self, spend: &Spend) -> Option<usize> {
-        let candidates = match &spend.slot {
-            Some(slot) => self.by_slot.get(slot),
-            None => self.by_digest.get(&spend.digest),
-        };
-        let mut indices = candidates?.iter().copied();
+        if let Some(slot) = &spend.slot {
+            let id_of = |index: usize| self.record_at(index).map(|r| r.id);
+            return self.by_slot.find(slot, &spend.id, id_of);
+        }
+        let mut indices = self.by_digest.get(&spend.digest)?.iter().copied();
         indices.find(|index| self.record_at(*index).is_some_and(|r| r.id == spend.id))
     }
 
@@ -391,13 +393,15 @@ impl LimitBook {
 
     /// Whether another transaction than any version of this spend has used its slot for good.
     fn slot_is_used(&self, spend: &Spend) -> bool {
-        let others = spend.slot.and_then(|slot| self.by_slot.get(&slot));
+        let Some(slot) = spend.slot.filter(|slot| self.by_slot.is_settled(slot)) else {
+            return false;
+        };
         let used = |index: &usize| {
             let record = self.record_at(*index);
             record.is_some_and(|r| r.confirmed && r.id != spend.id)
                 && !self.has_version(*index, &spend.digest)
         };
-        others.is_some_and(|others| others.iter().any(used))
+        self.by_slot.all(&slot).iter().any(used)
     }
 }
 

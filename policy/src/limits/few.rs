@@ -4,12 +4,13 @@
 #[derive(Debug, Clone)]
 pub(super) enum Few<T> {
     One([T; 1]),
-    Many(Vec<T>),
+    /// Without room to grow, because there are millions of these lists.
+    Many(Box<[T]>),
 }
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
-        Self::Many(Vec::new())
+        Self::Many(Box::default())
     }
 }
 
@@ -21,11 +22,12 @@ impl<T> Few<T> {
     pub fn push(&mut self, element: T) {
         *self = match std::mem::take(self) {
             Self::Many(elements) if elements.is_empty() => Self::One([element]),
-            Self::Many(mut elements) => {
+            Self::Many(elements) => {
+                let mut elements = elements.into_vec();
                 elements.push(element);
-                Self::Many(elements)
+                Self::Many(elements.into())
             }
-            Self::One([first]) => Self::Many(vec![first, element]),
+            Self::One([first]) => Self::Many(Box::new([first, element])),
         };
     }
 
@@ -33,7 +35,11 @@ impl<T> Few<T> {
         match self {
             Self::One([element]) if keep(element) => {}
             Self::One(_) => *self = Self::default(),
-            Self::Many(elements) => elements.retain(keep),
+            Self::Many(elements) => {
+                let mut kept = std::mem::take(elements).into_vec();
+                kept.retain(keep);
+                *elements = kept.into();
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod lead;
 mod model;
 pub mod protocol;
 mod series;
+mod slots;
 mod spend;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@
 //! Names are type parameters, so that the machine that is explained here can be explored exhaustively with small ones
 //! (`policy/tests/ledger_protocol.rs`). What fits under the limits is the caller's question to a
 //! [`LimitBook`](super::LimitBook).
+//!
+//! Signers keep the same state in maps, because their ledgers are long. What decides is one function each, and they call
+//! it: [`Entry::after`] (what may follow what), [`decide`] (release or abort), [`given_up`] (what no longer counts).
 
 use std::collections::BTreeMap;
 
@@ -27,10 +30,54 @@ impl Entry {
         !matches!(self, Entry::Refused)
     }
 
+    /// Whether this entry may follow what the ledger says of its session: a session is reserved or refused first, and then
+    /// released or aborted, each once and never both.
+    ///
+    /// # Errors
+    /// [`WrongOrder`] otherwise.
+    pub const fn after(self, old: Option<Self>) -> Result<Self, WrongOrder> {
+        match (old, self) {
+            (None, Entry::Reserved | Entry::Refused)
+            | (Some(Entry::Reserved), Entry::Released | Entry::Aborted) => Ok(self),
+            _ => Err(WrongOrder { old, new: self }),
+        }
+    }
+
+    /// The promise never to send a share, where the ledger says `old` of the session.
+    ///
+    /// # Errors
+    /// [`WrongOrder`] when the session is over.
+    pub const fn abort_after(old: Option<Self>) -> Result<Self, WrongOrder> {
+        match old {
+            None => Self::Refused.after(old),
+            Some(_) => Self::Aborted.after(old),
+        }
+    }
+
     /// Whether the node says that it will never send its share.
     pub const fn aborted(self) -> bool {
         matches!(self, Entry::Refused | Entry::Aborted)
     }
+}
+
+/// How a session ends at a node that reserved it, once everybody has reserved and confirmed: released, unless somebody who
+/// reserves it gave it up, or it does not fit under the limits next to all others that are known.
+pub const fn decide(somebody_aborted: bool, fits: bool) -> Entry {
+    if !somebody_aborted && fits {
+        Entry::Released
+    } else {
+        Entry::Aborted
+    }
+}
+
+/// Whether a session no longer counts: each of its participants promised never to send a share. `says` tells what a
+/// participant's ledger says of it, as far as that is known.
+pub fn given_up<N>(
+    participants: impl IntoIterator<Item = N>,
+    says: impl Fn(N) -> Option<Entry>,
+) -> bool {
+    let mut participants = participants.into_iter();
+    participants.all(|participant| says(participant).is_some_and(Entry::aborted))
 }
 
 /// The entry may not follow what the ledger says of the session.
@@ -70,15 +117,9 @@ impl<S: Copy + Ord> Ledger<S> {
     /// # Errors
     /// [`WrongOrder`] unless a session is reserved or refused first, and then released or aborted, each once and never both.
     pub fn append(&mut self, session: S, new: Entry) -> Result<(), WrongOrder> {
-        let old = self.entry(session);
-        match (old, new) {
-            (None, Entry::Reserved | Entry::Refused)
-            | (Some(Entry::Reserved), Entry::Released | Entry::Aborted) => {
-                self.set(session, new);
-                Ok(())
-            }
-            _ => Err(WrongOrder { old, new }),
-        }
+        let new = new.after(self.entry(session))?;
+        self.set(session, new);
+        Ok(())
     }
 
     /// Adds what a copy of the same ledger says. Of an author who says both, the release is believed.
@@ -251,11 +292,7 @@ impl<N: Copy + Ord, S: Copy + Ord> Node<N, S> {
             let aborts = ledger.entry(session).is_some_and(Entry::aborted);
             aborts && plan.reservers().any(|reserver| *reserver == node)
         });
-        let entry = if !aborted && fits(plan.payment, &others) {
-            Entry::Released
-        } else {
-            Entry::Aborted
-        };
+        let entry = decide(aborted, fits(plan.payment, &others));
         self.own.append(session, entry)?;
         Ok(entry)
     }
@@ -265,17 +302,17 @@ impl<N: Copy + Ord, S: Copy + Ord> Node<N, S> {
     /// # Errors
     /// [`WrongOrder`] when it is over.
     pub fn abort(&mut self, session: S) -> Result<(), WrongOrder> {
-        let entry = match self.own.entry(session) {
-            None => Entry::Refused,
-            Some(_) => Entry::Aborted,
-        };
+        let entry = Entry::abort_after(self.own.entry(session))?;
         self.own.append(session, entry)
     }
 
-    /// Aborts everything that is reserved and not released: what a node does when it starts.
-    pub fn restart(&mut self) {
-        for (_, entry) in &mut self.own.0 {
-            if *entry == Entry::Reserved {
+    /// Aborts everything in which this node would sign and has not released: what a node does when it starts. What it only
+    /// witnesses stays reserved: it has no share to send.
+    pub fn restart<P>(&mut self, plans: &Plans<S, N, P>) {
+        for (session, entry) in &mut self.own.0 {
+            let plan = plans.get(session);
+            let signs = plan.is_none_or(|plan| plan.participants.contains(&self.me));
+            if *entry == Entry::Reserved && signs {
                 *entry = Entry::Aborted;
             }
         }
@@ -298,10 +335,10 @@ impl<N: Copy + Ord, S: Copy + Ord> Node<N, S> {
 
     /// Whether all participants of a session promise never to send a share. A witness has none to send.
     pub fn is_over<P>(&self, session: S, plan: &Plan<N, P>) -> bool {
-        plan.participants.iter().all(|participant| {
+        given_up(&plan.participants, |participant| {
             let mut known = self.known();
-            let ledger = known.find(|(node, _)| node == participant);
-            ledger.is_some_and(|(_, l)| l.entry(session).is_some_and(Entry::aborted))
+            let (_, ledger) = known.find(|(node, _)| node == participant)?;
+            ledger.entry(session)
         })
     }
 

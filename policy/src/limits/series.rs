@@ -12,16 +12,49 @@ const SPANS: [u32; 3] = [27, 19, 11];
 /// Amounts by the time at which each was reserved, in milliseconds since 1970, and the entry that it belongs to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Series {
-    entries: BTreeMap<(i64, usize), Sum>,
+    entries: BTreeMap<Key, Small>,
+    /// Those that are too large to be kept in short form.
+    large: BTreeMap<Key, Sum>,
     spans: [BTreeMap<i64, Sum>; 3],
     total: Sum,
 }
 
+/// Time and entry. Nobody has four billion entries in memory.
+type Key = (i64, u32);
+
+/// An amount below 2^128 - 1, which nearly all are, in limbs: a long ledger has many of them. The greatest value stands for
+/// one that is kept in full.
+type Small = [u64; 2];
+const LARGE: Small = [u64::MAX; 2];
+
+fn key(at: i64, entry: usize) -> Key {
+    (at, u32::try_from(entry).unwrap_or(u32::MAX))
+}
+
+fn small(amount: Sum) -> Small {
+    match amount.as_limbs() {
+        [low, high, 0, 0, 0] => [*low, *high],
+        _ => LARGE,
+    }
+}
+
 impl Series {
+    fn amount(&self, key: &Key, short: &Small) -> Sum {
+        let [low, high] = *short;
+        match *short {
+            LARGE => self.large.get(key).copied().unwrap_or_default(),
+            _ => Sum::from_limbs([low, high, 0, 0, 0]),
+        }
+    }
+
     /// Adds an amount, which is never zero.
     pub fn insert(&mut self, at: i64, entry: usize, amount: Sum) {
         self.remove(at, entry);
-        self.entries.insert((at, entry), amount);
+        let (key, short) = (key(at, entry), small(amount));
+        self.entries.insert(key, short);
+        if short == LARGE {
+            self.large.insert(key, amount);
+        }
         self.total = self.total.saturating_add(amount);
         for (span, sums) in SPANS.iter().zip(&mut self.spans) {
             let sum = sums.entry(at >> span).or_default();
@@ -31,7 +64,10 @@ impl Series {
 
     /// Takes an amount away, and says which it was.
     pub fn remove(&mut self, at: i64, entry: usize) -> Option<Sum> {
-        let amount = self.entries.remove(&(at, entry))?;
+        let key = key(at, entry);
+        let short = self.entries.remove(&key)?;
+        let amount = self.amount(&key, &short);
+        self.large.remove(&key);
         self.total = self.total.saturating_sub(amount);
         for (span, sums) in SPANS.iter().zip(&mut self.spans) {
             let key = at >> span;
@@ -48,7 +84,8 @@ impl Series {
 
     /// The amount of one entry.
     pub fn get(&self, at: i64, entry: usize) -> Option<Sum> {
-        self.entries.get(&(at, entry)).copied()
+        let key = key(at, entry);
+        Some(self.amount(&key, self.entries.get(&key)?))
     }
 
     /// The sum of all.
@@ -58,8 +95,9 @@ impl Series {
 
     /// The oldest entry, if it is older than `time`.
     pub fn oldest_before(&self, time: i64) -> Option<(i64, usize)> {
-        let (key, _) = self.entries.first_key_value()?;
-        Some(*key).filter(|(at, _)| *at < time)
+        let ((at, entry), _) = self.entries.first_key_value()?;
+        let entry = usize::try_from(*entry).ok()?;
+        Some((*at, entry)).filter(|(at, _)| *at < time)
     }
 
     /// The sum of what is older than `time`.
@@ -78,10 +116,9 @@ impl Series {
         }
         let rest = (Bound::Included((from, 0)), Bound::Excluded((time, 0)));
         if from < time {
-            sum = self
-                .entries
-                .range(rest)
-                .fold(sum, |sum, (_, more)| sum.saturating_add(*more));
+            sum = self.entries.range(rest).fold(sum, |sum, (key, more)| {
+                sum.saturating_add(self.amount(key, more))
+            });
         }
         sum
     }
@@ -107,13 +144,11 @@ impl Series {
             from = found.0 << span;
             to = from | !(i64::MAX << span);
         }
-        let range = (
-            Bound::Included((from, 0)),
-            Bound::Included((to, usize::MAX)),
-        );
+        let range = (Bound::Included((from, 0)), Bound::Included((to, u32::MAX)));
+        let except = except.map(|(at, entry)| key(at, entry));
         for (key, more) in self.entries.range(range) {
             if Some(*key) != except {
-                sum = sum.saturating_add(*more);
+                sum = sum.saturating_add(self.amount(key, more));
             }
             if sum >= need {
                 return Some(key.0);
@@ -172,7 +207,39 @@ mod tests {
                 series.remove(*at, entry);
             }
             prop_assert_eq!(series.total(), Sum::ZERO);
+            prop_assert!(series.entries.is_empty() && series.large.is_empty());
             prop_assert!(series.spans.iter().all(BTreeMap::is_empty), "nothing is kept for nothing");
         }
+    }
+
+    #[test]
+    fn amounts_of_every_size_are_kept_exactly() {
+        let two = Sum::from(2_u64);
+        let around = |bits: u64| {
+            let power = two.pow(Sum::from(bits));
+            [
+                power - Sum::ONE - Sum::ONE,
+                power - Sum::ONE,
+                power,
+                power + Sum::ONE,
+            ]
+        };
+        let amounts: Vec<Sum> = [64, 127, 128, 129, 255, 256]
+            .into_iter()
+            .flat_map(around)
+            .collect();
+        let mut series = Series::default();
+        for (entry, amount) in amounts.iter().enumerate() {
+            series.insert(7, entry, *amount);
+        }
+        let sum = |list: &[Sum]| list.iter().fold(Sum::ZERO, |sum, more| sum + *more);
+        assert_eq!(series.total(), sum(&amounts));
+        assert_eq!(series.before(8), sum(&amounts));
+        for (entry, amount) in amounts.iter().enumerate() {
+            assert_eq!(series.get(7, entry), Some(*amount));
+            assert_eq!(series.remove(7, entry), Some(*amount));
+            assert_eq!(series.total(), sum(&amounts[entry + 1..]));
+        }
+        assert!(series.entries.is_empty() && series.large.is_empty());
     }
 }

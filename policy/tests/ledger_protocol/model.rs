@@ -250,7 +250,7 @@ impl Model for Setting {
             Step::Restart(node) => {
                 let node = &mut next.nodes[usize::from(node)];
                 let before = node.clone();
-                node.restart();
+                node.restart(&self.plans);
                 if *node == before {
                     return None;
                 }

@@ -7,7 +7,7 @@ use countersign_policy::bundle::KeyState;
 use super::service::Service;
 use crate::clock::now;
 use crate::gate::store_fault;
-use crate::wire::{HeldKey, NodeStatus, PeerState, Problem};
+use crate::wire::{HeldKey, NodeFigures, NodeStatus, PeerState, Problem};
 
 /// The status of this node.
 pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
@@ -69,6 +69,12 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
                 .to_string(),
         ),
     ]);
+    let work = parts.store.work().map_err(|e| store_fault(&e))?;
+    let figures = NodeFigures {
+        commits: work.commits,
+        rows: work.rows,
+        stages: service.engine.stages(),
+    };
     Ok(NodeStatus {
         node: parts.me.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -84,5 +90,6 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, Problem> {
         registered: parts.registration.is_complete(&bundle, &parts.store),
         freeze_head: parts.store.freezes().map_err(|e| store_fault(&e))?.head(),
         background,
+        figures,
     })
 }

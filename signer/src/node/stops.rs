@@ -7,7 +7,7 @@ use super::service::Service;
 use crate::clock::now;
 use crate::gate::store_fault;
 use crate::plain::explained;
-use crate::store::{Effect, KeptStatement, NewStatement};
+use crate::store::{Effect, KeptStatement, NewStatement, SeenCounter};
 use crate::wire::{Freezes, Problem, ProblemCode, StatementTaken};
 
 /// How a statement came.
@@ -34,6 +34,22 @@ fn require_time<B: Body>(service: &Service, said: &Verified<B>, way: Way) -> Res
     said.require_current(at, skew).map_err(|e| refused(&e))
 }
 
+/// What is given in a browser comes from an authenticator that was not copied, as far as its counter tells.
+async fn require_counters<B: Body>(
+    service: &Service,
+    said: &Verified<B>,
+    way: Way,
+) -> Result<(), Problem> {
+    let seen = SeenCounter::of(said);
+    match way {
+        Way::Given => {
+            let code = ProblemCode::Statement;
+            service.engine.require_counters(seen, code).await
+        }
+        Way::PassedOn => service.engine.learn_counters(seen).await,
+    }
+}
+
 /// Takes a freeze. From the moment this returns, nothing that it stops is released here.
 ///
 /// A freeze that a peer passes on may be by somebody who was an officer under an earlier bundle: it was in force then, and
@@ -58,6 +74,7 @@ pub(super) async fn freeze(
     }
     let (under, freeze) = opened.map_err(|e| refused(&e))?;
     require_time(service, &freeze, way)?;
+    require_counters(service, &freeze, way).await?;
     let kept = keep(
         service,
         NewStatement {
@@ -84,6 +101,7 @@ pub(super) async fn unfreeze(
     let bundle = service.engine.parts().bundle.current();
     let unfreeze = bundle.open_unfreeze(envelope).map_err(|e| refused(&e))?;
     require_time(service, &unfreeze, way)?;
+    require_counters(service, &unfreeze, way).await?;
     let kept = keep(
         service,
         NewStatement {

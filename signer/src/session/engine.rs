@@ -1,14 +1,15 @@
 //! The signer's side of a session: prepare and sign. How one ends otherwise is in `endings`.
 
+mod counters;
 mod endings;
 mod frozen;
 mod refusals;
 mod returns;
 mod token;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_policy::bundle::KeyRecord;
 use countersign_policy::statement::SessionTerms;
@@ -20,6 +21,7 @@ use super::exchange::{self, Confirmed};
 use super::ledgers::Questions;
 use super::registration::Registration;
 use super::shares::ShareCache;
+use super::stages::{Stage, Stages};
 use super::starts;
 use super::table::{Session, SessionResult, SessionTable};
 use crate::ceremony::PrimeMaker;
@@ -27,7 +29,7 @@ use crate::clock::{ClockWatch, now};
 use crate::gate::{self, Admitted, AgreedReceipts, store_fault};
 use crate::net::{BundleHandle, PeerNetwork};
 use crate::node::{PresignatureConfig, ResourceConfig};
-use crate::store::{Cause, NewRecord, OpError, Store};
+use crate::store::{Cause, NewRecord, Store};
 use crate::threshold::{
     self, BurntPresignature, Fault, FaultReason, KeyShare, Lane, LoadedAux, LoadedShare, Material,
     PartyIndex, PoolKey, PresignatureId, PresignaturePool, SigningContext, Workers,
@@ -77,6 +79,7 @@ pub struct Engine {
     table: SessionTable,
     auxiliary: Mutex<HashMap<String, Arc<LoadedAux>>>,
     auto_freeze: AutoFreeze,
+    stages: Stages,
 }
 
 impl Engine {
@@ -90,7 +93,13 @@ impl Engine {
             table,
             auxiliary: Mutex::default(),
             auto_freeze,
+            stages: Stages::default(),
         }
+    }
+
+    /// How long the parts of a signature took since the start: see [`NodeFigures`](crate::wire::NodeFigures).
+    pub fn stages(&self) -> BTreeMap<String, BTreeMap<u64, u64>> {
+        self.stages.figures()
     }
 
     /// Whether a signature is being made right now.
@@ -153,7 +162,7 @@ impl Engine {
             return Err(ProblemCode::Busy
                 .problem("too many sessions are open on this node; try again shortly"));
         }
-        let at = now();
+        let (at, begun) = (now(), Instant::now());
         let bundle = self.parts.bundle.current();
         clocks::require_sound(&self.parts, at, bundle.skew_seconds())?;
         let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
@@ -167,13 +176,8 @@ impl Engine {
             .raise_time_floor(at)
             .await
             .map_err(|e| store_fault(&e))?;
-        match self.parts.store.admit_counters(admitted.counters()).await {
-            Ok(()) => {}
-            Err(OpError::Failed(fault)) => return Err(store_fault(&fault)),
-            Err(OpError::Refused(copied)) => {
-                return Err(ProblemCode::Approval.problem(copied.to_string()));
-            }
-        }
+        self.require_counters(admitted.counters(), ProblemCode::Approval)
+            .await?;
         let signs = terms.participants.contains(&self.parts.me);
         if signs {
             // A share that is missing or does not open must show before anything is promised.
@@ -188,7 +192,9 @@ impl Engine {
             true => self.take_presignature(&admitted)?,
             false => None,
         };
+        let begun = self.stages.ended(Stage::Admit, begun);
         let spend = gate::reserve(&self.parts.store, &self.parts.identity, admitted, at).await?;
+        self.stages.ended(Stage::Reserve, begun);
         let receipt = spend.receipt().clone();
         let session = Arc::new(Session::new(spend, presignature));
         self.table.insert(Arc::clone(&session));
@@ -260,13 +266,16 @@ impl Engine {
         let roster = key.nodes.clone();
         let opened = blocking(move || threshold::open(share, context, material)).await?;
         let (open, first) = opened.map_err(|fault| self.blame(&roster, &fault))?;
+        let begun = Instant::now();
         let Confirmed { confirms, link } =
             exchange::confirm(&self.parts, session, &agreed, first, timeout).await?;
+        let begun = self.stages.ended(Stage::Confirm, begun);
         // I5: `released` is on disk before the first irrevocable message leaves.
         let active = self.parts.bundle.current().digest();
         let released = spend
             .release(&self.parts.store, &agreed, &confirms, active, now())
             .await?;
+        let begun = self.stages.ended(Stage::Release, begun);
         let (done, result) = tokio::sync::oneshot::channel();
         let mut link = link;
         let job = move || open.complete(released, &mut link);
@@ -279,7 +288,10 @@ impl Engine {
             .submit_then(Lane::Signing, job, deliver)
             .map_err(|e| ProblemCode::Busy.problem(e.to_string()))?;
         match result.await {
-            Ok(Ok(signature)) => Ok(signed(signature)),
+            Ok(Ok(signature)) => {
+                self.stages.ended(Stage::Protocol, begun);
+                Ok(signed(signature))
+            }
             Ok(Err(fault)) => {
                 self.remember_ban(&key.id, &roster, &fault).await?;
                 Err(self.blame(&roster, &fault))

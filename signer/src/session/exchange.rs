@@ -340,6 +340,7 @@ async fn take_confirm(
             message.entries,
             Some(message.known),
             bundle.directory(),
+            now(),
         )
         .await
     {

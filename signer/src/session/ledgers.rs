@@ -11,6 +11,7 @@ use countersign_policy::MemberId;
 
 use super::engine::EngineParts;
 use super::starts;
+use crate::clock::now;
 use crate::gate::store_fault;
 use crate::net::{CallError, NodeClient};
 use crate::store::{OpError, Store, StoreError};
@@ -147,7 +148,13 @@ pub async fn take(
     }
     let bundle = parts.bundle.current();
     let given = !call.entries.is_empty();
-    let taken = store.ingest_with(peer, call.entries, Some(call.known), bundle.directory());
+    let taken = store.ingest_with(
+        peer,
+        call.entries,
+        Some(call.known),
+        bundle.directory(),
+        now(),
+    );
     match taken.await {
         // Answered when they are durable: the peer would send them again otherwise.
         Ok(_) if given => store.settled().await.map_err(fault)?,

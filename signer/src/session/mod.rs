@@ -12,6 +12,7 @@ mod pool_peers;
 mod presign;
 mod registration;
 mod shares;
+mod stages;
 pub(crate) mod starts;
 mod table;
 

@@ -206,7 +206,9 @@ async fn exchange(
         )?;
         require_same_time(&ack, sent, bundle.skew_seconds())?;
         store.acknowledged(peer, ack.body().ledger_sequence).await?;
-        let taken = store.ingest(peer, answer.entries, bundle.directory()).await;
+        let taken = store
+            .ingest(peer, answer.entries, bundle.directory(), now())
+            .await;
         known = match taken {
             Ok(position) => position.sequence,
             Err(OpError::Failed(fault)) => return Err(fault.into()),

@@ -7,7 +7,7 @@ use countersign_policy::bundle::PolicyBundle;
 use countersign_policy::statement::{Kind, Observation, Statement};
 use countersign_policy::webauthn::CounterBook;
 use countersign_policy::{Envelope, FreezeSet, Hash, KeyId, MemberId, Timestamp};
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::{Connection, Params, Row};
 
 use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
@@ -21,9 +21,6 @@ use super::state::{HeldSecret, Peer, State};
 use super::statements::{KeptStatement, Statements};
 use super::{StoreError, rows};
 use crate::wire::StartName;
-
-/// How many rows are read at a time; between them nothing else waits for the database at start.
-const PAGE: i64 = 1024;
 
 pub(super) fn load(
     db: &Connection,
@@ -110,11 +107,7 @@ impl State {
         let mut last = 0i64;
         let mut newest = None;
         loop {
-            let page: Vec<(i64, Vec<u8>)> = all(
-                db,
-                "SELECT id, envelope FROM ledger WHERE id > ?1 ORDER BY id LIMIT ?2",
-                params![last, PAGE],
-            )?;
+            let page = rows::page(db, last).map_err(|error| StoreError::failed("load", error))?;
             match page.last() {
                 Some((id, _)) => last = *id,
                 None => break,
@@ -174,8 +167,15 @@ impl State {
             return Err(broken());
         }
         digests.push(envelope.digest());
-        let (at, event) = (statement.issued_at, &entry.event);
-        if author == Author::SELF {
+        let own = author == Author::SELF;
+        // Own entries come first, so that no clock set back takes from what was believable once.
+        let now = crate::clock::now().max(self.index.clock());
+        let at = match own {
+            true => statement.issued_at,
+            false => super::ledger::believable(statement.issued_at, now),
+        };
+        let event = &entry.event;
+        if own {
             recorded.note(event);
         }
         self.index.apply((author, issuer), sequence, at, event);
@@ -199,8 +199,8 @@ impl State {
 
     fn load_observations(&mut self, db: &Connection) -> Result<Vec<Hash>, StoreError> {
         let mut digests = Vec::new();
-        let stored: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM observations", [])?;
-        for (bytes,) in stored {
+        let stored = rows::observations(db).map_err(|error| StoreError::failed("load", error))?;
+        for bytes in stored {
             let envelope = rows::decode(&bytes)?;
             let said: Statement<Observation> = serde_json::from_slice(envelope.payload())
                 .map_err(|e| corrupt("observation", &e))?;

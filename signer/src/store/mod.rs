@@ -40,6 +40,7 @@ pub use records::{Cause, NewRecord, RECORD_BURST};
 pub use seal::SealError;
 pub use secrets::{PutRefusal, SecretKind, ShareRecord};
 pub use starts::{OwnStart, StartRefusal};
+pub use state::Work;
 pub use statements::{Effect, KeptStatement, NewStatement};
 pub use token_kek::TokenKek;
 pub use writer::LAZY_WRITE;
@@ -197,6 +198,14 @@ impl Store {
     /// The [`StoreError`] that stopped it.
     pub fn health(&self) -> Result<(), StoreError> {
         self.published(|_| ())
+    }
+
+    /// What was written since the store was opened.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store refuses to work.
+    pub fn work(&self) -> Result<Work, StoreError> {
+        self.published(|p| p.work)
     }
 
     /// This node.

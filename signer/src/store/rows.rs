@@ -455,6 +455,22 @@ pub(super) fn bundles(db: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
+/// How many ledger rows are read at a time; between them nothing else waits for the database.
+pub(super) const PAGE: i64 = 1024;
+
+/// Ledger rows after `after`, with their numbers.
+pub(super) fn page(db: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+    db.prepare_cached("SELECT id, envelope FROM ledger WHERE id > ?1 ORDER BY id LIMIT ?2")?
+        .query_map(params![after, PAGE], |row| row.try_into())?
+        .collect()
+}
+
+pub(super) fn observations(db: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
+    db.prepare("SELECT envelope FROM observations")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// The newest records, newest first.
 pub(super) fn records(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Record>> {
     db.prepare_cached(

@@ -96,6 +96,23 @@ pub(super) struct Published {
     pub statements: u64,
     pub freezes: FreezeSet,
     pub failure: Option<StoreError>,
+    pub work: Work,
+}
+
+/// What the writer wrote since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Transactions, each of which waited for the disk.
+    pub commits: u64,
+    /// Rows in them.
+    pub rows: u64,
+}
+
+impl Work {
+    pub(super) fn add(&mut self, rows: usize) {
+        self.commits = self.commits.saturating_add(1);
+        self.rows = self.rows.saturating_add(rows as u64);
+    }
 }
 
 impl Published {
@@ -110,6 +127,7 @@ impl Published {
             statements: state.statements.len(),
             freezes: state.freezes.clone(),
             failure: None,
+            work: Work::default(),
         };
         published.update(state);
         published

@@ -59,6 +59,12 @@ pub(super) enum Query {
     },
     Bundles(Reply<Vec<Vec<u8>>>),
     Header(Reply<SealedHeader>),
+    /// Ledger rows after this one, of all authors, this node's first.
+    Page {
+        after: i64,
+        reply: Reply<Vec<(i64, Vec<u8>)>>,
+    },
+    Observations(Reply<Vec<Vec<u8>>>),
     Records(usize, Reply<Vec<Record>>),
     #[cfg(test)]
     Script(String, Reply<()>),
@@ -192,7 +198,10 @@ impl Writer {
         if let Some((ours, seen)) = self.state.rolled_back {
             return Err(StoreError::RolledBack { ours, seen });
         }
-        self.write_published(|published, state| published.update(state));
+        self.write_published(|published, state| {
+            published.update(state);
+            published.work.add(rows.len());
+        });
         Ok(())
     }
 
@@ -237,6 +246,8 @@ impl Writer {
             } => answer(reply, rows::peer_entry(db, &peer, sequence)),
             Query::Bundles(reply) => answer(reply, rows::bundles(db)),
             Query::Header(reply) => answer(reply, rows::header(db)),
+            Query::Page { after, reply } => answer(reply, rows::page(db, after)),
+            Query::Observations(reply) => answer(reply, rows::observations(db)),
             Query::Records(limit, reply) => answer(reply, rows::records(db, limit)),
             #[cfg(test)]
             Query::Script(sql, reply) => answer(reply, db.execute_batch(&sql)),

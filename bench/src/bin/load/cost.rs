@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::deployment::Outcome;
+use crate::stages::Stages;
 
 /// CPU of a process since its start, user and system, all its threads; from `/proc/PID/stat`, in steps of 10 ms.
 pub fn process_cpu(pid: u32) -> Outcome<Duration> {
@@ -47,6 +48,8 @@ pub struct Run {
     pub signers_cpu_ms: f64,
     /// CPU of the coordinator per request.
     pub coordinator_cpu_ms: f64,
+    /// What the nodes say of it.
+    pub stages: Stages,
 }
 
 impl Run {
@@ -55,8 +58,8 @@ impl Run {
         concurrency: usize,
         mut latencies: Vec<Duration>,
         wall: Duration,
-        signers: Duration,
-        coordinator: Duration,
+        (signers, coordinator): (Duration, Duration),
+        stages: Stages,
     ) -> Self {
         latencies.sort_unstable();
         let requests = latencies.len();
@@ -71,6 +74,7 @@ impl Run {
             throughput: requests as f64 / wall.as_secs_f64(),
             signers_cpu_ms: each(signers),
             coordinator_cpu_ms: each(coordinator),
+            stages,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::cost::{Run, processes_cpu};
 use crate::deployment::{CALL, Deployment, Outcome};
 use crate::requests::{Request, Requests};
+use crate::stages::{self, Stages};
 
 /// Work that nodes do after their answer is waited for this long, so that it is counted.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -62,6 +63,7 @@ impl Load {
             self.refresh_presignatures().await?;
         }
         let (nodes, coordinator) = self.deployment.processes();
+        let figures = stages::read(&self.deployment).await?;
         let before = (processes_cpu(&nodes)?, processes_cpu(&coordinator)?);
         let started = Instant::now();
         let mut workers = JoinSet::new();
@@ -76,6 +78,8 @@ impl Load {
         let wall = started.elapsed();
         tokio::time::sleep(SETTLE).await;
         let after = (processes_cpu(&nodes)?, processes_cpu(&coordinator)?);
+        let then = stages::read(&self.deployment).await?;
+        let told = Stages::between(&figures, &then, count);
         let name = match way {
             Way::Nodes => "nodes",
             Way::EndToEnd => "end-to-end",
@@ -85,8 +89,8 @@ impl Load {
             concurrency,
             latencies,
             wall,
-            after.0 - before.0,
-            after.1 - before.1,
+            (after.0 - before.0, after.1 - before.1),
+            told,
         ))
     }
 

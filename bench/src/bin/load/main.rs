@@ -16,6 +16,7 @@ mod memory;
 mod policy;
 mod report;
 mod requests;
+mod stages;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,9 @@ enum Command {
 /// Each protocol's key is made by a ceremony first. Then requests run two ways: straight to the nodes, as a coordinator sends
 /// them, and end to end through the coordinator (`POST /v1/sign-requests` with `Prefer: wait`, SQLite). The bare library is
 /// measured before and after, in this process; bounds are ratios within one run wherever they can be.
+///
+/// Below each run stands what the nodes say of it: commits of their state files per request (each waits for the disk), and
+/// the medians of the parts of a signature, among them what limits and ledgers add (reserve, confirm, release).
 ///
 /// CPU is user and system time of each process from /proc, idle work included. CGGMP24 signs from pools that are filled before
 /// and not refilled while it is measured; its key needs primes that take minutes, so keep it with --dir.

@@ -239,7 +239,7 @@ impl fmt::Display for Report {
         )?;
         for one in &self.measured {
             for run in &one.runs {
-                writeln!(f, "{}", line(one.protocol, run))?;
+                writeln!(f, "{}\n{:14} {}", line(one.protocol, run), "", run.stages)?;
             }
             if let Some(bare) = &one.bare {
                 writeln!(

@@ -208,6 +208,9 @@ fn quorums_can_be_met_and_are_never_empty() {
     refused("quorums.ceremony", "never be met", |c| {
         c.quorums.ceremony = 4
     });
+    refused("members", "without a node", |c| {
+        c.members.retain(|m| !m.roles.contains(&Role::Node));
+    });
     refused("members", "without a policy author", |c| {
         c.members.retain(|m| m.id != member(AUTHOR));
     });

@@ -163,6 +163,11 @@ pub(super) fn quorums(findings: &mut Findings, bundle: &PolicyBundle) {
         "members",
         "without a policy author no later bundle could be proposed",
     );
+    findings.require(
+        holders(bundle, Role::Node) > 0,
+        "members",
+        "without a node nobody could acknowledge a later bundle: none could follow this one",
+    );
 }
 
 /// One officer freezes alone; ending a freeze takes more, as soon as there are more.

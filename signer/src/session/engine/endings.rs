@@ -2,7 +2,7 @@
 
 use countersign_policy::bundle::{ActiveBundle, Role};
 use countersign_policy::statement::{
-    Cancel, Kind, SignRequest, Statement, StopAck, StopOutcome, Verdict, Verified,
+    Approval, Cancel, Kind, SignRequest, Statement, StopAck, StopOutcome, Verdict, Verified,
 };
 use countersign_policy::{Envelope, FreezeSet, Timestamp};
 use rand_core::OsRng;
@@ -12,7 +12,7 @@ use super::Engine;
 use crate::clock::now;
 use crate::gate::{Admitted, store_fault};
 use crate::plain::explained;
-use crate::store::Cause;
+use crate::store::{Cause, SeenCounter};
 use crate::wire::{Problem, ProblemCode, Stop, Stopped};
 
 /// How long a result stays in memory after its authorization ended, in seconds.
@@ -61,7 +61,9 @@ impl Engine {
         let no = call.cancel.digest();
         if call.cancel.payload_type() == Kind::Approval.payload_type() {
             let freezes = self.parts.store.freezes().map_err(|e| store_fault(&e))?;
-            require_rejection(&bundle, &request, &call.cancel, &freezes)?;
+            let said = require_rejection(&bundle, &request, &call.cancel, &freezes)?;
+            self.require_counters(SeenCounter::of(&said), ProblemCode::Statement)
+                .await?;
         } else {
             require_cancel(&bundle, &request, &call.cancel)?;
         }
@@ -178,7 +180,7 @@ fn require_rejection(
     request: &Verified<SignRequest>,
     envelope: &Envelope,
     freezes: &FreezeSet,
-) -> Result<(), Problem> {
+) -> Result<Verified<Approval>, Problem> {
     let refuse = |what: &str| Err(ProblemCode::Statement.problem(what));
     let approval = bundle
         .open_approval(envelope)
@@ -193,5 +195,5 @@ fn require_rejection(
     if !freezes.blocks_member(who, approval.key_of(who)).is_empty() {
         return refuse("the officer, or the key used, is frozen");
     }
-    Ok(())
+    Ok(approval)
 }

@@ -22,12 +22,19 @@ pub enum ObserveRefusal {
 impl Store {
     /// Counts everything by this bundle's limits from here on. Nothing is reserved before this was called once.
     ///
-    /// Takes time in proportion to the spends of the last 31 days, on the writer's thread.
+    /// Takes time in proportion to the spends of the last 31 days, on the writer's thread. When the bundle is the first to
+    /// limit what is outstanding, all ledgers are read again before, because older spends may be.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn set_limits(&self, bundle: &ActiveBundle) -> Result<(), StoreError> {
         let rules = Rules::of(bundle.content());
+        if rules.holds_outstanding {
+            let held = self.lazily(|state, _| Ok(state.index.spends.hold_outstanding(true)));
+            if !held.await? {
+                self.recall_spends().await?;
+            }
+        }
         self.lazily(move |state, _| {
             state.index.spends.set_rules(rules);
             Ok(())

@@ -1,10 +1,15 @@
 //! What the ledgers say, as a pure state machine: checks first, then applies. It does no I/O and is rebuilt at start.
 //!
+//! What may follow what in a session, and how it ends, is decided by the functions of `countersign_policy::limits::protocol`,
+//! which is the machine that is explored exhaustively; here are the maps that make it fast for long ledgers, and what is
+//! said once for ever (nonces, external ids, digests, stops).
+//!
 //! Every map is keyed by 32-byte digests. A reservation costs about 900 bytes here, a peer's reservation of the same
 //! session 32 bytes more (its digest), because claims on nonces and external ids are shared by all authors.
 
 use std::collections::{HashMap, HashSet};
 
+use countersign_policy::limits::protocol::{Entry, WrongOrder, decide};
 use countersign_policy::limits::{LimitHit, NonceAhead};
 use countersign_policy::statement::{LedgerEvent, Reservation};
 use countersign_policy::{ExternalId, FreezeSet, Hash, MemberId, Timestamp};
@@ -150,11 +155,13 @@ impl Index {
 
     /// Its single-use names are free, and it was neither stopped nor aborted.
     fn check_names(&self, r: &Reservation) -> Result<(), NoReserve> {
-        if self.sessions.contains_key(&r.session) {
-            return Err(NoReserve::SessionExists);
-        }
-        if self.tombstones.contains_key(&r.session) {
-            return Err(NoReserve::Aborted);
+        match Entry::Reserved.after(self.entry(&r.session)) {
+            Ok(_) => {}
+            Err(WrongOrder {
+                old: Some(Entry::Refused),
+                ..
+            }) => return Err(NoReserve::Aborted),
+            Err(_) => return Err(NoReserve::SessionExists),
         }
         if let Some(by) = self.stopped(&r.request) {
             return Err(NoReserve::Stopped(by));
@@ -233,11 +240,16 @@ impl Index {
         (freezes, now): (&FreezeSet, Timestamp),
     ) -> Result<(), NoRelease> {
         let session = self.sessions.get(id).ok_or(NoRelease::Unknown)?;
-        match session.state {
-            SessionState::Reserved => {}
-            SessionState::Witnessed => return Err(NoRelease::Witness),
-            SessionState::Released => return Err(NoRelease::Released),
-            SessionState::Aborted => return Err(NoRelease::Aborted),
+        if session.state == SessionState::Witnessed {
+            return Err(NoRelease::Witness);
+        }
+        match Entry::Released.after(self.entry(id)) {
+            Ok(_) => {}
+            Err(WrongOrder {
+                old: Some(Entry::Released),
+                ..
+            }) => return Err(NoRelease::Released),
+            Err(_) => return Err(NoRelease::Aborted),
         }
         self.check_union(id, session, (freezes, now))
     }
@@ -266,9 +278,6 @@ impl Index {
         if let Some(by) = self.stopped(&session.request) {
             return Err(NoRelease::Stopped(by));
         }
-        if let Some(by) = self.peer_aborts.get(id) {
-            return Err(NoRelease::PeerAborted(*by));
-        }
         let request = self
             .requests
             .get(&session.request)
@@ -286,10 +295,48 @@ impl Index {
         // Reserved first and read now: of all sessions that share a limit, the one whose receipts were complete last sees
         // every other one here (DESIGN section 5).
         let hits = self.spends.session_hits(id, freezes, now);
-        match hits.ok_or(NoRelease::Unknown)?.into_iter().next() {
-            Some(hit) => Err(NoRelease::Limit(hit)),
-            None => Ok(()),
+        let hit = hits.ok_or(NoRelease::Unknown)?.into_iter().next();
+        let aborted = self.peer_aborts.get(id);
+        match (decide(aborted.is_some(), hit.is_none()), aborted, hit) {
+            (Entry::Released, _, _) => Ok(()),
+            (_, Some(by), _) => Err(NoRelease::PeerAborted(*by)),
+            (_, None, Some(hit)) => Err(NoRelease::Limit(hit)),
+            (_, None, None) => Err(NoRelease::Aborted),
         }
+    }
+
+    /// What this node's ledger says of a session.
+    pub fn entry(&self, session: &Hash) -> Option<Entry> {
+        match self.sessions.get(session).map(|known| known.state) {
+            Some(SessionState::Reserved | SessionState::Witnessed) => Some(Entry::Reserved),
+            Some(SessionState::Released) => Some(Entry::Released),
+            Some(SessionState::Aborted) => Some(Entry::Aborted),
+            None => self
+                .tombstones
+                .contains_key(session)
+                .then_some(Entry::Refused),
+        }
+    }
+
+    /// Whether this node may sign such an entry now: the last look before it does, whatever led there.
+    ///
+    /// # Errors
+    /// [`WrongOrder`].
+    pub fn permits(&self, event: &LedgerEvent) -> Result<(), WrongOrder> {
+        let (session, new) = match event {
+            LedgerEvent::Reserved(r) => (&r.session, Entry::Reserved),
+            LedgerEvent::Released { session } => (session, Entry::Released),
+            LedgerEvent::Aborted { session, .. } => {
+                return Entry::abort_after(self.entry(session)).map(|_| ());
+            }
+            _ => return Ok(()),
+        };
+        new.after(self.entry(session)).map(|_| ())
+    }
+
+    /// The time of this node's newest entry.
+    pub fn clock(&self) -> Timestamp {
+        self.clock
     }
 
     pub fn plan_stop(&self, request: &Hash) -> StopPlan {
@@ -368,12 +415,7 @@ impl Index {
 
     /// What limits count follows from what any ledger says.
     fn count(&mut self, author: &MemberId, at: Timestamp, event: &LedgerEvent) {
-        match event {
-            LedgerEvent::Reserved(reservation) => self.spends.reserved(author, reservation, at),
-            LedgerEvent::Aborted { session, .. } => self.spends.aborted(author, session),
-            // An observation counts when this node verified it: then its statement is stored.
-            _ => {}
-        }
+        self.spends.heard(author, at, event);
         self.spends.prune(self.clock);
     }
 

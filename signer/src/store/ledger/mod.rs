@@ -13,14 +13,15 @@ mod counted;
 pub(super) mod index;
 mod own;
 mod peers;
+mod recall;
 pub(super) mod rules;
 pub(super) mod spends;
 pub(super) mod taken;
 
 pub use counted::ObserveRefusal;
 pub use own::OwnEntryRefusal;
-pub(super) use peers::parse_entry;
 pub use peers::{IngestRefusal, PeerPosition};
+pub(super) use peers::{believable, parse_entry};
 
 use countersign_policy::limits::{LimitHit, NonceAhead};
 use countersign_policy::{Hash, LedgerGroupId, LimitId, MemberId, Timestamp};

@@ -1,5 +1,6 @@
 //! This node's own entries: made, signed, chained.
 
+use countersign_policy::limits::protocol::{Entry, WrongOrder};
 use countersign_policy::statement::{
     LedgerEntry, LedgerEvent, Reservation, Statement, StopOutcome,
 };
@@ -262,17 +263,32 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<Result<LedgerPosition, AbortRefusal>> {
-        let Some(known) = self.index.session(&session) else {
-            return Ok(Err(AbortRefusal::Unknown));
-        };
-        match known.state {
-            SessionState::Released => Ok(Err(AbortRefusal::Released)),
-            SessionState::Witnessed => Ok(Err(AbortRefusal::Witness)),
-            SessionState::Aborted => Ok(Ok(self.position(known.ended))),
-            SessionState::Reserved => {
+        match self.index.session(&session).map(|known| known.state) {
+            None => Ok(Err(AbortRefusal::Unknown)),
+            Some(SessionState::Witnessed) => Ok(Err(AbortRefusal::Witness)),
+            Some(_) => self.never_release(session, reason, now, writes),
+        }
+    }
+
+    /// Excludes a release, reserved or not; what is excluded already stays where it is.
+    fn never_release(
+        &mut self,
+        session: Hash,
+        reason: String,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Fallible<Result<LedgerPosition, AbortRefusal>> {
+        match Entry::abort_after(self.index.entry(&session)) {
+            Ok(_) => {
                 let event = LedgerEvent::Aborted { session, reason };
                 self.append(event, now, writes).map(Ok)
             }
+            Err(WrongOrder { old: Some(old), .. }) if old.aborted() => {
+                let ended = self.index.session(&session).and_then(|known| known.ended);
+                let ended = ended.or_else(|| self.index.tombstone(&session));
+                Ok(Ok(self.position(ended)))
+            }
+            Err(_) => Ok(Err(AbortRefusal::Released)),
         }
     }
 
@@ -286,11 +302,7 @@ impl State {
         if self.index.session(&session).is_some() {
             return self.abort(session, reason, now, writes);
         }
-        if let Some(sequence) = self.index.tombstone(&session) {
-            return Ok(Ok(self.position(Some(sequence))));
-        }
-        let event = LedgerEvent::Aborted { session, reason };
-        self.append(event, now, writes).map(Ok)
+        self.never_release(session, reason, now, writes)
     }
 
     fn stop(
@@ -321,6 +333,9 @@ impl State {
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Fallible<LedgerPosition> {
+        self.index
+            .permits(&event)
+            .map_err(|_| StoreError::Internal("an entry that may not follow the one before"))?;
         let previous = self.head();
         let sequence = previous
             .sequence

@@ -1,7 +1,7 @@
 //! What peers' ledgers say, and what they have of ours.
 
 use countersign_policy::statement::{Directory, LedgerEntry, Statement, StatementError, Verified};
-use countersign_policy::{Envelope, Hash, MemberId};
+use countersign_policy::{Envelope, Hash, MemberId, Timestamp};
 
 use super::index::Author;
 use super::own::MAX_ENTRIES;
@@ -88,7 +88,8 @@ impl Default for PeerPosition {
 
 impl Store {
     /// Takes entries of a peer's ledger, oldest first. Entries known already are passed over if they are the same.
-    /// They count at once for every later decision and are durable with the next durable operation.
+    /// They count at once for every later decision and are durable with the next durable operation. What the peer says of a
+    /// time that is still to come counts as if it were said `now`: nothing counts for longer than its limit's span.
     ///
     /// # Errors
     /// [`IngestRefusal`] or a [`StoreError`]. An equivocation is durable when it is reported.
@@ -97,8 +98,9 @@ impl Store {
         peer: &MemberId,
         entries: Vec<Envelope>,
         directory: &Directory,
+        now: Timestamp,
     ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
-        self.ingest_with(peer, entries, None, directory).await
+        self.ingest_with(peer, entries, None, directory, now).await
     }
 
     /// The same, and remembers how far the peer says it knows our ledger ([`Store::acknowledged`]) if its entries are taken.
@@ -111,6 +113,7 @@ impl Store {
         entries: Vec<Envelope>,
         acknowledged: Option<u64>,
         directory: &Directory,
+        now: Timestamp,
     ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
         if *peer == *self.node() {
             return Err(OpError::Refused(IngestRefusal::Own));
@@ -131,7 +134,7 @@ impl Store {
         let mut taken = None;
         if let Some(chain) = open_chain(peer, &unknown, directory) {
             taken = self
-                .take(peer, given, chain, Proof::Last, acknowledged)
+                .take(peer, given, chain, (Proof::Last, now), acknowledged)
                 .await?;
         }
         let taken = match taken {
@@ -143,7 +146,7 @@ impl Store {
                 };
                 let opened = unknown.iter().map(open).collect::<Result<_, _>>();
                 let opened = opened.map_err(OpError::Refused)?;
-                let taken = self.take(peer, given, opened, Proof::Each, acknowledged);
+                let taken = self.take(peer, given, opened, (Proof::Each, now), acknowledged);
                 taken
                     .await?
                     .ok_or(StoreError::Internal("entries stay without proof"))?
@@ -164,12 +167,12 @@ impl Store {
         peer: &MemberId,
         given: bool,
         entries: Vec<Verified<LedgerEntry>>,
-        proof: Proof,
+        how: (Proof, Timestamp),
         acknowledged: Option<u64>,
     ) -> Result<Option<Result<LedgerPosition, IngestRefusal>>, StoreError> {
         let peer = peer.clone();
         self.lazily(move |state, writes| {
-            let taken = state.ingest(&peer, given, &entries, proof, writes)?;
+            let taken = state.ingest(&peer, given, &entries, how, writes)?;
             if let (Some(Ok(_)), Some(sequence)) = (&taken, acknowledged) {
                 state.acknowledged(&peer, sequence, writes)?;
             }
@@ -287,6 +290,15 @@ fn open_entry(
     })
 }
 
+/// How far a peer's clock may be ahead, in seconds: the most that a bundle can allow.
+const MAX_SKEW_SECONDS: u64 = 60;
+
+/// When a peer reserved something, as far as it can be believed at `now`: nobody reserves in the future, and what says so
+/// would count until then.
+pub(in crate::store) fn believable(said: Timestamp, now: Timestamp) -> Timestamp {
+    said.min(now.plus_seconds(MAX_SKEW_SECONDS))
+}
+
 /// Reads an entry without verifying anything.
 pub(in crate::store) fn parse_entry(envelope: &Envelope) -> Option<Statement<LedgerEntry>> {
     serde_json::from_slice(envelope.payload()).ok()
@@ -299,7 +311,7 @@ impl State {
         peer: &MemberId,
         given: bool,
         entries: &[Verified<LedgerEntry>],
-        proof: Proof,
+        how: (Proof, Timestamp),
         writes: &mut Vec<Write>,
     ) -> Fallible<Option<Result<LedgerPosition, IngestRefusal>>> {
         let author = self.author_of(peer, writes)?;
@@ -308,7 +320,7 @@ impl State {
             return Ok(Some(Err(IngestRefusal::Banned { peer: peer.clone() })));
         }
         for entry in entries {
-            match self.ingest_one(peer, author, entry, proof, writes)? {
+            match self.ingest_one(peer, author, entry, how, writes)? {
                 Some(Ok(())) => {}
                 Some(Err(refusal)) => return Ok(Some(Err(refusal))),
                 None => return Ok(None),
@@ -325,7 +337,7 @@ impl State {
         peer: &MemberId,
         author: Author,
         entry: &Verified<LedgerEntry>,
-        proof: Proof,
+        (proof, now): (Proof, Timestamp),
         writes: &mut Vec<Write>,
     ) -> Fallible<Option<Result<(), IngestRefusal>>> {
         let LedgerEntry {
@@ -366,7 +378,7 @@ impl State {
         }
         if sequence > have.sequence {
             state.digests.push(entry.digest());
-            let at = entry.statement().issued_at;
+            let at = believable(entry.statement().issued_at, now);
             let event = &entry.body().event;
             self.index.apply((author, peer), sequence, at, event);
             writes.push(Write::entry(author, sequence, entry.envelope())?);

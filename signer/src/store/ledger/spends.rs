@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use countersign_policy::limits::protocol::{Entry, given_up};
 use countersign_policy::limits::{
     Evidence, LimitHit, NonceAhead, NonceBook, Spend, Subject, evidence,
 };
-use countersign_policy::statement::{Observation, Reservation};
+use countersign_policy::statement::{LedgerEvent, Observation, Reservation};
 use countersign_policy::{
     Address, FreezeSet, Hash, Lifetime, LimitId, MemberId, Network, Timestamp,
 };
@@ -102,9 +103,9 @@ impl Spends {
         }
     }
 
-    /// Whether outstanding spends are kept beyond their age, until rules say so.
-    pub fn hold_outstanding(&mut self, hold: bool) {
-        self.hold = hold;
+    /// Whether outstanding spends are kept beyond their age, until rules say so. Says whether they were until now.
+    pub fn hold_outstanding(&mut self, hold: bool) -> bool {
+        std::mem::replace(&mut self.hold, hold)
     }
 
     /// Counts everything that is remembered by other rules from here on.
@@ -120,6 +121,12 @@ impl Spends {
         for (_, name) in all {
             self.refresh(&name, true);
         }
+    }
+
+    /// How many versions are remembered.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.versions.len()
     }
 
     /// Whether the limits are known; nothing is reserved before.
@@ -224,6 +231,16 @@ impl Spends {
 }
 
 impl Spends {
+    /// Takes an entry of any ledger.
+    pub fn heard(&mut self, author: &MemberId, at: Timestamp, event: &LedgerEvent) {
+        match event {
+            LedgerEvent::Reserved(reservation) => self.reserved(author, reservation, at),
+            LedgerEvent::Aborted { session, .. } => self.aborted(author, session),
+            // An observation counts when this node verified it: then its statement is stored.
+            _ => {}
+        }
+    }
+
     /// Takes a reservation of any ledger.
     pub fn reserved(&mut self, author: &MemberId, r: &Reservation, at: Timestamp) {
         let (name, spend) = version_of(r, at);
@@ -422,8 +439,8 @@ impl Spends {
             else {
                 return false;
             };
-            let mut participants = session.participants.iter();
-            !session.participants.is_empty() && participants.all(|p| aborted.contains(p))
+            let says = |p: &Name| aborted.contains(p).then_some(Entry::Aborted);
+            !session.participants.is_empty() && given_up(&session.participants, says)
         };
         !version.sessions.is_empty() && version.sessions.iter().all(refused)
     }

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use countersign_policy::bundle::ActiveBundle;
 use countersign_policy::limits::{Measure, Period};
-use countersign_policy::statement::{Fate, LedgerEvent, Observation, Reservation, Verified};
+use countersign_policy::statement::{
+    Fate, LedgerEntry, LedgerEvent, Observation, Reservation, Verified,
+};
 use countersign_policy::testing::{
     OBSERVER, OTHER_OBSERVER, TestDeployment, USDT_LIMIT, WALLET, usdt,
 };
@@ -579,4 +581,78 @@ async fn a_new_bundle_counts_what_was_reserved_under_the_old_one() {
     );
     store.set_limits(CHAIN.active()).await.unwrap();
     assert_eq!(used(&store, payment("b", 1, 31, [1, 2])).await, None);
+}
+
+#[tokio::test]
+async fn a_peer_that_dates_its_entries_ahead_does_not_hold_a_limit_for_longer_than_its_span() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = limited(folder.path(), "node-1").await;
+    let theirs = LedgerEntry {
+        sequence: 1,
+        previous: Hash::ZERO,
+        event: reserved(payment("theirs", 1, 100, [2, 3])),
+    };
+    let years_ahead = at(20 * 366 * 86_400);
+    let entry = signed_entry_at("node-2", theirs, years_ahead);
+    ingest(&store, "node-2", vec![entry]).await.unwrap();
+    let probe = payment("probe", 1, 1, [1, 2]);
+    assert_eq!(used(&store, probe.clone()).await, Some((100, 1)));
+    // The hour, a minute that its clock may be ahead, and twice the skew.
+    let over = 3600 + 60 + 10;
+    let refusal = refused(store.reserve(probe.clone(), at(over)).await);
+    assert!(matches!(refusal, ReserveRefusal::Limit(_)), "{refusal}");
+    store.reserve(probe, at(over + 1)).await.unwrap();
+    // As read again at a start, also by a clock that was set back since.
+    store.close().await;
+    let store = limited(folder.path(), "node-1").await;
+    let long_after = at(over + 1 + over + 1).max(crate::clock::now().plus_seconds(over + 1));
+    let all = payment("all", 1, 99, [1, 2]);
+    store.reserve(all, long_after).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_limit_on_what_is_outstanding_counts_spends_of_any_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = limited(folder.path(), "node-1").await;
+    let (old, dead) = (
+        payment("old", 1, 60, [1, 2]),
+        payment("dead", 1, 30, [1, 2]),
+    );
+    for this in [&old, &dead] {
+        store.reserve(this.clone(), at(0)).await.unwrap();
+        store.release(this.session, at(0)).await.unwrap();
+    }
+    let given_up = payment("given-up", 1, 10, [1, 3]);
+    store.reserve(given_up.clone(), at(0)).await.unwrap();
+    store.abort(given_up.session, "x", at(0)).await.unwrap();
+    let theirs = TestPeer::new("node-3").says(aborted(given_up.session));
+    ingest(&store, "node-3", vec![theirs]).await.unwrap();
+    let proof = observation(&dead, nonce_used(&dead, hash("by")));
+    store.observe_chain(&proof, at(1)).await.unwrap();
+    // A hundred days later windows have forgotten all of it.
+    let later = at(100 * 86_400);
+    store
+        .reserve(payment("new", 1, 1, [1, 2]), later)
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .observe(|state| state.index.spends.len())
+            .await
+            .unwrap(),
+        1
+    );
+    store.set_limits(&OUTSTANDING).await.unwrap();
+    let refusal = refused(store.reserve(payment("more", 1, 40, [1, 2]), later).await);
+    let ReserveRefusal::Limit(hit) = refusal else {
+        panic!("{refusal}");
+    };
+    assert_eq!(
+        (hit.limit.as_str(), hit.used),
+        ("usdt-open", Amount::from(61_u64))
+    );
+    store
+        .reserve(payment("fits", 1, 39, [1, 2]), later)
+        .await
+        .unwrap();
 }

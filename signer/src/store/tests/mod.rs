@@ -6,6 +6,7 @@ mod counters;
 mod crash;
 mod ledger;
 mod limits;
+mod machine;
 mod material;
 mod model;
 mod nonce_lead;

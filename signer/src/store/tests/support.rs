@@ -175,12 +175,16 @@ impl TestPeer {
 }
 
 pub fn signed_entry(issuer: &str, entry: LedgerEntry) -> Envelope {
+    signed_entry_at(issuer, entry, at(0))
+}
+
+pub fn signed_entry_at(issuer: &str, entry: LedgerEntry, issued_at: Timestamp) -> Envelope {
     let statement = Statement {
         kind: <LedgerEntry as countersign_policy::statement::Body>::KIND,
         genesis: DEPLOYMENT.genesis_hash(),
         id: StatementId::new(format!("entry-{}", entry.sequence)).unwrap(),
         issuer: member(issuer),
-        issued_at: at(0),
+        issued_at,
         expires_at: Timestamp::from_millis(i64::MAX),
         body: entry,
     };
@@ -197,5 +201,5 @@ pub async fn ingest(
     entries: Vec<Envelope>,
 ) -> Result<LedgerPosition, OpError<IngestRefusal>> {
     let directory = CHAIN.active().directory();
-    store.ingest(&member(peer), entries, directory).await
+    store.ingest(&member(peer), entries, directory, at(0)).await
 }
