@@ -61,13 +61,19 @@ case "${1:-all}" in
       rust_tests --package countersign-tests --test adversary -- --nocapture >"$attacks.log" 2>&1
     fi
     status=$?
-    sed -E 's/^ +//' "$attacks.log" | grep -E ' refused by ' | sort -u
+    sed -E 's/^ +//' "$attacks.log" | grep -E ' refused by ' | sort -u | tee "$attacks"
     if [ "$status" -ne 0 ]; then
       grep -E '^ *(FAIL|TIMEOUT|error)|panicked|FAILED' "$attacks.log" | sort -u
       echo "failed: an attack was not refused as it should be, or could not be made" >&2
     fi
-    sed -E 's/^ +//' "$attacks.log" | awk '/^[0-9]+ attacks, [0-9]+ refused$/ { a += $1; r += $3 }
-      END { printf "%d attacks, %d refused\n", a, r }'
+    told=$(sed -E 's/ refused by .*//' "$attacks" | sort -u | wc -l)
+    sums=$(sed -E 's/^ +//' "$attacks.log" | awk '/^[0-9]+ attacks, [0-9]+ refused$/ { a += $1; r += $3 }
+      END { printf "%d %d\n", a, r }')
+    if [ "$status" -eq 0 ] && [ "$told" -ne "${sums% *}" ]; then
+      echo "failed: ${sums% *} attacks, but $told names in the lines above: a name stands for two attacks" >&2
+      status=1
+    fi
+    echo "${sums% *} attacks, ${sums#* } refused"
     exit "$status"
     ;;
   all)

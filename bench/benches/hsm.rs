@@ -10,6 +10,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use countersign_hsm::{
@@ -20,6 +21,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -87,7 +89,9 @@ fn key(hsm: &HsmClient, number: u32) -> KeyHandle {
 /// A session and a handle of the module itself, in this process.
 struct Bare {
     module: Pkcs11,
-    keeper: Session,
+    slot: Slot,
+    /// Keeps the login; a session is for one thread at a time.
+    _keeper: Mutex<Session>,
 }
 
 impl Bare {
@@ -101,12 +105,15 @@ impl Bare {
         keeper
             .login(UserType::User, Some(&AuthPin::new(PIN.into())))
             .unwrap();
-        Self { module, keeper }
+        Self {
+            module,
+            slot,
+            _keeper: Mutex::new(keeper),
+        }
     }
 
     fn session(&self, number: u32) -> (Session, ObjectHandle) {
-        let slot = self.keeper.get_session_info().unwrap().slot_id();
-        let session = self.module.open_ro_session(slot).unwrap();
+        let session = self.module.open_ro_session(self.slot).unwrap();
         let template = [
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::Id(number.to_be_bytes().to_vec()),

@@ -70,3 +70,41 @@ pub unsafe fn give_function_list(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
     unsafe { *list = (&raw const LIST).cast_mut() };
     CKR_OK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_general_error() {
+        assert_eq!(guarded(|| panic!("in a call")), CKR_GENERAL_ERROR);
+        assert_eq!(guarded(|| CKR_OK), CKR_OK);
+    }
+
+    #[test]
+    fn every_function_of_the_list_has_an_entry() {
+        let mut list = std::ptr::null_mut();
+        // SAFETY: a place for a pointer; and null, which is refused.
+        let answers = unsafe {
+            (
+                give_function_list(&mut list),
+                give_function_list(std::ptr::null_mut()),
+            )
+        };
+        assert_eq!(answers, (CKR_OK, CKR_ARGUMENTS_BAD));
+        // A version and 68 pointers, none of them null.
+        let pointers = std::mem::size_of::<CK_FUNCTION_LIST>() / std::mem::size_of::<usize>() - 1;
+        assert_eq!((pointers, FUNCTIONS.len()), (68, 67));
+        // SAFETY: the list is that large, and its pointers follow its version.
+        let entries = unsafe { std::slice::from_raw_parts(list.cast::<usize>().add(1), pointers) };
+        assert!(entries.iter().all(|entry| *entry != 0));
+    }
+
+    #[test]
+    fn nothing_but_the_list_is_given_out_before_the_start() {
+        let mut info = CK_INFO::default();
+        let get_info = LIST.C_GetInfo.unwrap();
+        // SAFETY: a place for the information.
+        assert_eq!(unsafe { get_info(&mut info) }, CKR_CRYPTOKI_NOT_INITIALIZED);
+    }
+}

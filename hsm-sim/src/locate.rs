@@ -19,8 +19,8 @@ fn beside(name: &str) -> Option<PathBuf> {
     let folder = program.parent()?;
     let above = folder.parent().unwrap_or(folder);
     [
-        folder.to_owned(),
         folder.join("deps"),
+        folder.to_owned(),
         above.join("deps"),
         above.to_owned(),
     ]

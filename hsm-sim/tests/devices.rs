@@ -5,16 +5,24 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::panic
+    clippy::panic,
+    // One call that cryptoki does not make.
+    unsafe_code
 )]
 
 mod softhsm;
 
+use countersign_hsm_sim::module_path;
 use cryptoki::error::RvError;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki_sys::{
+    CK_GCM_PARAMS, CK_MECHANISM, CK_RV, CK_ULONG, CKF_SERIAL_SESSION, CKM_AES_GCM,
+    CKR_MECHANISM_PARAM_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
+};
 use softhsm::*;
 use std::time::{Duration, Instant};
 
@@ -64,7 +72,7 @@ fn sessions_are_limited_and_the_token_says_so() {
 fn idle_sessions_end_and_used_ones_do_not() {
     alone(
         "idle_sessions_end_and_used_ones_do_not",
-        &device("session_idle_ms = 300"),
+        &device("session_idle_ms = 1500"),
         |_| {
             let (module, slot) = start();
             let (used, idle) = (
@@ -72,7 +80,7 @@ fn idle_sessions_end_and_used_ones_do_not() {
                 module.open_ro_session(slot).unwrap(),
             );
             let started = Instant::now();
-            while started.elapsed() < Duration::from_millis(450) {
+            while started.elapsed() < Duration::from_millis(2000) {
                 used.get_session_info().unwrap();
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -306,15 +314,46 @@ fn luna_wants_the_length_of_the_iv_in_bits() {
             let key = aes(&session);
             let mut iv = [3; 12];
             // cryptoki fills the field in.
-            session
-                .encrypt(
-                    &Mechanism::AesGcm(GcmParams::new(&mut iv, b"", 128.into()).unwrap()),
-                    key,
-                    b"x",
-                )
-                .unwrap();
+            let gcm = Mechanism::AesGcm(GcmParams::new(&mut iv, b"", 128.into()).unwrap());
+            session.encrypt(&gcm, key, b"x").unwrap();
+            assert_eq!(encrypt_init(slot, 0), CKR_MECHANISM_PARAM_INVALID);
+            assert_eq!(encrypt_init(slot, 12), CKR_MECHANISM_PARAM_INVALID);
+            // No such key: the parameters are right.
+            assert_eq!(encrypt_init(slot, 96), CKR_OBJECT_HANDLE_INVALID);
         },
     );
+}
+
+/// `C_EncryptInit` for AES-GCM with a field that cryptoki does not let its users choose, and a key that does not exist.
+fn encrypt_init(slot: Slot, iv_bits: CK_ULONG) -> CK_RV {
+    let mut iv = [3; 12];
+    let mut parameters = CK_GCM_PARAMS {
+        pIv: iv.as_mut_ptr(),
+        ulIvLen: 12,
+        ulIvBits: iv_bits,
+        pAAD: std::ptr::null_mut(),
+        ulAADLen: 0,
+        ulTagBits: 128,
+    };
+    let mut mechanism = CK_MECHANISM {
+        mechanism: CKM_AES_GCM,
+        pParameter: (&raw mut parameters).cast(),
+        ulParameterLen: size_of::<CK_GCM_PARAMS>() as CK_ULONG,
+    };
+    // SAFETY: the module is loaded and initialised, and everything that is pointed to outlives the calls.
+    unsafe {
+        let raw = cryptoki_sys::Pkcs11::new(module_path().unwrap()).unwrap();
+        let mut list = std::ptr::null_mut();
+        assert_eq!(raw.C_GetFunctionList(&mut list), CKR_OK);
+        let mut session = 0;
+        let open = (*list).C_OpenSession.unwrap();
+        let null = std::ptr::null_mut();
+        assert_eq!(
+            open(slot.id(), CKF_SERIAL_SESSION, null, None, &mut session),
+            CKR_OK
+        );
+        (*list).C_EncryptInit.unwrap()(session, &mut mechanism, 0xffff)
+    }
 }
 
 #[test]

@@ -111,11 +111,13 @@ fn keys_story(story: &mut Story, session: &Session) {
     ] {
         let (public, private) = generate(session, &mechanism, kind, curve).unwrap();
         story.tell("private key", session.get_attributes(private, &attributes));
+        let point = session.get_attributes(public, &[AttributeType::EcPoint]);
         story.tell(
             "point",
-            session
-                .get_attributes(public, &[AttributeType::EcPoint])
-                .map(|found| format!("{found:?}").len() / 100),
+            point.map(|found| match &found[..] {
+                [Attribute::EcPoint(point)] => point.len(),
+                other => panic!("{other:?}"),
+            }),
         );
         let signature = session.sign(&signs, private, &DIGEST).unwrap();
         story.tell("signature", Ok(signature.len()));
@@ -223,7 +225,10 @@ fn an_application_sees_the_same_with_the_simulator_and_without() {
             let straight = story(&load_real());
             let through = story(&load());
             assert!(straight.len() > 80, "{}", straight.len());
-            assert_eq!(straight, through);
+            assert_eq!(straight.len(), through.len());
+            for (straight, through) in straight.iter().zip(&through) {
+                assert_eq!(straight, through);
+            }
             let calls = place.trace().lines().count();
             assert!(calls > 150, "{calls}");
         },

@@ -179,7 +179,6 @@ impl QuirkOverrides {
 impl Device {
     /// What is known of the device.
     pub fn quirks(self) -> Quirks {
-        use KeyAttribute::{Copyable, Modifiable};
         let standard = Quirks {
             only_read_write_sessions: false,
             gcm_iv: GcmIv::Host,
@@ -188,28 +187,18 @@ impl Device {
             fixed_attributes: Vec::new(),
         };
         match self {
-            Self::Standard | Self::Softhsm => standard,
-            Self::Yubihsm2 => Quirks {
-                // Its objects cannot be changed or copied at all, and its module knows no such attributes to set.
-                unknown_attributes: vec![Copyable],
-                fixed_attributes: vec![Modifiable],
-                ..standard
-            },
+            // Neither of the last two has AES-GCM; that shows in their mechanisms.
+            Self::Standard | Self::Softhsm | Self::Yubihsm2 | Self::Nethsm => standard,
             Self::Cloudhsm => Quirks {
                 only_read_write_sessions: true,
                 gcm_iv: GcmIv::Module,
-                unknown_attributes: vec![Copyable],
+                // Not among the attributes that its documentation lists.
+                unknown_attributes: vec![KeyAttribute::Copyable],
                 ..standard
             },
             Self::Luna => Quirks {
                 gcm_iv: GcmIv::Module,
                 ed25519_params: Ed25519Params::GnuOid,
-                unknown_attributes: vec![Copyable],
-                ..standard
-            },
-            Self::Nethsm => Quirks {
-                unknown_attributes: vec![Copyable],
-                fixed_attributes: vec![Modifiable],
                 ..standard
             },
         }

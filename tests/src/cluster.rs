@@ -311,6 +311,11 @@ impl Cluster {
         }
     }
 
+    /// What a node's process says on its way out.
+    fn said(&self, node: &MemberId) -> PathBuf {
+        self.node_folder(node).join("stderr")
+    }
+
     /// Starts a node that does not run, and waits until it answers.
     pub async fn start_node(&mut self, node: &MemberId) {
         if let Err(reason) = self.try_start_node(node).await {
@@ -344,7 +349,8 @@ impl Cluster {
                     None => command.env_remove(SKEW_FOR_TESTS),
                 };
                 if std::env::var_os("RUST_LOG").is_none() {
-                    command.stderr(Stdio::null());
+                    let said = std::fs::File::create(self.said(node)).expect("a file");
+                    command.stderr(said);
                 }
                 Running::Process(command.spawn().expect("a process"))
             }
@@ -361,7 +367,8 @@ impl Cluster {
             if let Some(Running::Process(child)) = self.nodes.get_mut(node)
                 && let Some(status) = child.try_wait().expect("the process is ours")
             {
-                return Err(format!("the process ended with {status}"));
+                let said = std::fs::read_to_string(self.said(node)).unwrap_or_default();
+                return Err(format!("the process ended with {status}: {said}"));
             }
             if Instant::now() > until {
                 return Err(format!("no answer: {answer:?}"));

@@ -4,6 +4,8 @@ mod bench;
 mod doctor;
 mod keys;
 mod provision;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

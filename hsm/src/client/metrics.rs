@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::protocol::{Answer, Incident, TokenDescription};
 
 /// A snapshot of what has happened since the client was started.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// The token in use; `None` while there is none.
     pub token: Option<TokenDescription>,

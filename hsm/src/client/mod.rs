@@ -71,7 +71,7 @@ pub struct Health {
     pub inside: Duration,
 }
 
-/// How long a start waits for a token.
+/// How long a start waits for a token, if its calls may not take longer anyhow.
 const START: Duration = Duration::from_secs(15);
 /// How long a token may take to make a key.
 const GENERATION: Duration = Duration::from_secs(60);
@@ -100,6 +100,7 @@ impl HsmClient {
     pub fn start_with_pin(config: HsmConfig, pin: Pin) -> Result<Self, HsmError> {
         config.check()?;
         let program = find_worker(config.worker.as_deref())?;
+        let patience = START.max(config.hang_after());
         let shared = Shared::start(config, program, pin)?;
         let owner = Owner {
             shared,
@@ -108,7 +109,7 @@ impl HsmClient {
         let client = Self {
             owner: Arc::new(owner),
         };
-        client.shared().wait_until_ready(START)?;
+        client.shared().wait_until_ready(patience)?;
         Ok(client)
     }
 

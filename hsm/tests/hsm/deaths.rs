@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use countersign_hsm::{Failure, HsmClient, HsmError, KeyHandle, KeyKind, Prehash};
 
+use rustix::process::Signal;
+
 use crate::token::{Softhsm, id, kill, until, workers};
 
 fn key(hsm: &HsmClient) -> KeyHandle {
@@ -39,8 +41,11 @@ fn a_worker_killed_at_any_time_leaves_requests_that_resume() {
             .collect();
         for round in 0..6u64 {
             std::thread::sleep(Duration::from_millis(200 + 37 * round));
+            // As a module's crash, its abort, and the system's lack of memory do.
+            let signal =
+                [Signal::SEGV, Signal::ABORT, Signal::KILL][usize::try_from(round % 3).unwrap()];
             for pid in workers() {
-                kill(pid);
+                kill(pid, signal);
             }
         }
         std::thread::sleep(Duration::from_millis(500));
@@ -68,8 +73,7 @@ fn a_stopped_process_is_a_hang_and_is_killed() {
     let hsm = HsmClient::start(config).unwrap();
     let key = key(&hsm);
     let pid = workers()[0];
-    let raw = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(raw, rustix::process::Signal::STOP).unwrap();
+    kill(pid, Signal::STOP);
     let begun = Instant::now();
     let late = hsm.sign_prehash_blocking(&key, Prehash::new([1; 32]));
     assert!(matches!(late, Err(HsmError::Deadline)), "{late:?}");

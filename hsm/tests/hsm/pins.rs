@@ -97,3 +97,36 @@ fn the_pin_is_in_no_argument_no_environment_and_no_message() {
     assert_eq!(looked, 1, "the worker was looked at");
     assert!(!format!("{:?} {:?}", hsm, hsm.metrics()).contains(PIN));
 }
+
+/// Runs other tests of this program, and looks through all that they, their workers and the module say.
+#[test]
+fn the_pin_is_in_nothing_that_is_printed_or_logged() {
+    for test in [
+        "pins::a_wrong_pin_is_tried_once_and_stops_everything",
+        "signing::many_callers_get_each_their_own_signature",
+    ] {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env("RUST_LOG", "trace")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success() && !said.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+        for secret in [PIN, crate::token::SO_PIN] {
+            for form in [
+                secret.to_owned(),
+                hex::encode(secret),
+                format!("{:?}", secret.as_bytes()),
+            ] {
+                let found = said
+                    .windows(form.len())
+                    .any(|window| window == form.as_bytes());
+                assert!(!found, "{test} says {form}");
+            }
+        }
+    }
+}

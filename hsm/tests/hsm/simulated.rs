@@ -48,7 +48,10 @@ pub const NOTHING: &str = "version = 1\nseed = 1\n";
 
 impl Simulated {
     pub fn new(change: impl FnOnce(&mut HsmConfig)) -> Self {
-        let softhsm = Softhsm::new();
+        Self::on(Softhsm::new(), change)
+    }
+
+    pub fn on(softhsm: Softhsm, change: impl FnOnce(&mut HsmConfig)) -> Self {
         let plain = softhsm.client();
         let make = |kind, name| {
             let public = plain
@@ -92,8 +95,9 @@ impl Simulated {
         command_all(&self.control(), line).unwrap().len()
     }
 
-    /// Another client, after one that stopped.
+    /// Another client, after one that stopped. A person has unlocked the PIN.
     pub fn again(&mut self) {
+        let _ = std::fs::remove_file(self.softhsm.path("memory"));
         let config = self.config.clone();
         self.hsm = HsmClient::start(config).unwrap();
     }

@@ -135,9 +135,9 @@ pub fn workers() -> Vec<u32> {
     found
 }
 
-pub fn kill(pid: u32) {
+pub fn kill(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 /// Waits until something holds.

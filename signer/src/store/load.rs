@@ -13,6 +13,7 @@ use super::history::KeyBan;
 use super::ledger::index::{Author, Index};
 use super::ledger::rules::holds_outstanding;
 use super::open::Identity;
+use super::recorded::Recorded;
 use super::records::RecordCounts;
 use super::secrets::{SecretKind, ShareRecord};
 use super::starts::Starts;
@@ -54,10 +55,12 @@ pub(super) fn load(
     };
     state.load_authors(db)?;
     state.hold_outstanding(db)?;
-    state.load_ledger(db)?;
-    state.load_observations(db)?;
+    let recorded = state.load_ledger(db)?;
+    recorded.require_observations(&state.load_observations(db)?)?;
     state.load_material(db)?;
+    recorded.require_bundles(&state.bundles)?;
     state.load_standing(db)?;
+    recorded.require_statements(|digest| state.statements.holds(digest))?;
     let (newest, refusals): (Option<i64>, i64) = db
         .query_row(
             "SELECT max(sequence), count(*) FILTER (WHERE kept = 0) FROM records",
@@ -102,7 +105,8 @@ impl State {
 
     /// Reads all entries in order and checks that each chain holds. The signature of the own head is verified, which by the
     /// chain vouches for every own entry; peers' signatures were verified before their entries were stored.
-    fn load_ledger(&mut self, db: &Connection) -> Result<(), StoreError> {
+    fn load_ledger(&mut self, db: &Connection) -> Result<Recorded, StoreError> {
+        let mut recorded = Recorded::default();
         let mut last = 0i64;
         let mut newest = None;
         loop {
@@ -118,7 +122,7 @@ impl State {
             for (id, bytes) in page {
                 let envelope = rows::decode(&bytes)?;
                 let (author, sequence) = rows::author_and_sequence(id)?;
-                self.load_entry(author, sequence, &envelope)?;
+                self.load_entry(author, sequence, &envelope, &mut recorded)?;
                 if author == Author::SELF {
                     newest = Some(envelope);
                 }
@@ -133,7 +137,7 @@ impl State {
                 .all(|s| key.verify(&message, &s.sig))
         });
         if authentic {
-            return Ok(());
+            return Ok(recorded);
         }
         Err(StoreError::Corrupt(
             "the newest ledger entry is not signed by this node's identity key".to_owned(),
@@ -145,6 +149,7 @@ impl State {
         author: Author,
         sequence: u64,
         envelope: &Envelope,
+        recorded: &mut Recorded,
     ) -> Result<(), StoreError> {
         let broken = || {
             StoreError::Corrupt(format!(
@@ -170,6 +175,9 @@ impl State {
         }
         digests.push(envelope.digest());
         let (at, event) = (statement.issued_at, &entry.event);
+        if author == Author::SELF {
+            recorded.note(event);
+        }
         self.index.apply((author, issuer), sequence, at, event);
         Ok(())
     }
@@ -189,15 +197,17 @@ impl State {
         Ok(())
     }
 
-    fn load_observations(&mut self, db: &Connection) -> Result<(), StoreError> {
+    fn load_observations(&mut self, db: &Connection) -> Result<Vec<Hash>, StoreError> {
+        let mut digests = Vec::new();
         let stored: Vec<(Vec<u8>,)> = all(db, "SELECT envelope FROM observations", [])?;
         for (bytes,) in stored {
             let envelope = rows::decode(&bytes)?;
             let said: Statement<Observation> = serde_json::from_slice(envelope.payload())
                 .map_err(|e| corrupt("observation", &e))?;
+            digests.push(envelope.digest());
             self.index.spends.observed(said.body);
         }
-        Ok(())
+        Ok(digests)
     }
 
     fn load_material(&mut self, db: &Connection) -> Result<(), StoreError> {

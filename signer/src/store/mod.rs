@@ -12,6 +12,7 @@ mod kek;
 mod ledger;
 mod load;
 mod open;
+mod recorded;
 mod records;
 mod rekey;
 mod rows;

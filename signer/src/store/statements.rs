@@ -75,6 +75,10 @@ impl Statements {
         self.all.get(*self.by_digest.get(digest)?)
     }
 
+    pub fn holds(&self, digest: &Hash) -> bool {
+        self.by_digest.contains_key(digest)
+    }
+
     pub fn len(&self) -> u64 {
         self.all.len() as u64
     }

@@ -275,7 +275,9 @@ impl Arena {
         self.begins(attack);
         let refusal = self.cluster.try_start_node(node).await.unwrap_err();
         assert!(refusal.contains(words), "{attack}: {refusal}");
-        self.ends(attack, &format!("{node} at its start"), code, &refusal);
+        let at = refusal.find(words).unwrap();
+        let line = refusal[at..].lines().next().unwrap_or_default();
+        self.ends(attack, &format!("{node} at its start"), code, line);
     }
 }
 
