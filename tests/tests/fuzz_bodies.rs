@@ -7,9 +7,9 @@
 
 use countersign_tests::fuzz_bodies::{
     MESSAGES, answer_key_generation, answer_signing, decode_evm, decode_frames, decode_solana,
-    decode_tron, judge_bundle, mutate_assertion, mutate_certificate, mutate_statement,
-    mutate_token, mutate_transaction, read_assertion, read_configuration, read_cursor,
-    read_envelope, read_message, read_names, read_share, read_statement,
+    decode_tron, judge_bundle, mutate_assertion, mutate_certificate, mutate_package,
+    mutate_statement, mutate_token, mutate_transaction, read_assertion, read_configuration,
+    read_cursor, read_envelope, read_message, read_names, read_package, read_share, read_statement,
 };
 use proptest::prelude::*;
 
@@ -60,6 +60,16 @@ proptest! {
     #[test]
     fn edited_tokens(edits in bytes(12)) {
         mutate_token(&edits);
+    }
+
+    #[test]
+    fn edited_packages(edits in bytes(12)) {
+        mutate_package(&edits);
+    }
+
+    #[test]
+    fn packages(text in r#"\{"package":"countersign-cold-(request|response|order)","version":[0-2](,"[a-z]{1,9}":(null|"[a-z]{0,9}"|\[\]))?\}"#) {
+        read_package(text.as_bytes());
     }
 
     #[test]

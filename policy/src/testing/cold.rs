@@ -65,6 +65,20 @@ impl TestDeployment {
     /// # Panics
     /// With a name that is none.
     pub fn add_cold_wallet_to(content: &mut PolicyBundle, wallet: &str, record: KeyRecord) {
+        Self::add_hsm_wallet_to(content, wallet, WalletTier::Cold, record);
+    }
+
+    /// A warm or cold wallet of a key that was made in a token, for a content that has what belongs to it. A cold one's rules
+    /// need two of the treasury.
+    ///
+    /// # Panics
+    /// With a name that is none.
+    pub fn add_hsm_wallet_to(
+        content: &mut PolicyBundle,
+        wallet: &str,
+        tier: WalletTier,
+        record: KeyRecord,
+    ) {
         content.timing.max_cold_authorization_life_seconds = Some(COLD_LIFE);
         content::add_wallet(content, record, wallet_id(wallet));
         for entry in content
@@ -72,16 +86,27 @@ impl TestDeployment {
             .iter_mut()
             .filter(|w| w.id.as_str() == wallet)
         {
-            entry.tier = WalletTier::Cold;
+            entry.tier = tier;
             entry.ledger_group = Some(LedgerGroupId::new(LEDGERS).expect("a group id"));
         }
+        let cold = tier == WalletTier::Cold;
         for rule in content
             .rules
             .iter_mut()
-            .filter(|r| r.wallet.as_str() == wallet)
+            .filter(|r| cold && r.wallet.as_str() == wallet)
         {
             rule.needs = Some("treasury:2".parse().expect("needs"));
         }
+    }
+
+    /// The machine as a member of a successor's content. Its statement key is made from its name.
+    pub fn add_machine_to(content: &mut PolicyBundle, machine: &str) {
+        let seed = Hash::derive("countersign/testing/identity", &[machine.as_bytes()]);
+        let key = crate::IdentityKey::from_seed(seed.as_bytes());
+        content
+            .members
+            .push(content::describe_machine(&member(machine), &key));
+        content.members.sort_by(|a, b| a.id.cmp(&b.id));
     }
 
     fn groups_exist(&self) -> bool {
@@ -92,10 +117,7 @@ impl TestDeployment {
     pub fn add_machine(&mut self, machine: &str) {
         let seed = Hash::derive("countersign/testing/identity", &[machine.as_bytes()]);
         let key = crate::IdentityKey::from_seed(seed.as_bytes());
-        let described = content::describe_machine(&member(machine), &key);
-        let members = &mut self.content_mut().members;
-        members.push(described);
-        members.sort_by(|a, b| a.id.cmp(&b.id));
+        Self::add_machine_to(self.content_mut(), machine);
         self.identities.insert(member(machine), key);
     }
 
@@ -261,27 +283,10 @@ pub fn set_tier(content: &mut PolicyBundle, wallet: &str, tier: WalletTier) {
         WalletTier::Cold => VAULT,
     };
     if tier == WalletTier::Cold && !content.members.iter().any(|m| m.id.as_str() == VAULT) {
-        let seed = Hash::derive("countersign/testing/identity", &[VAULT.as_bytes()]);
-        let key = crate::IdentityKey::from_seed(seed.as_bytes());
-        let vault = content::describe_machine(&member(VAULT), &key);
-        content.members.push(vault);
-        content.members.sort_by(|a, b| a.id.cmp(&b.id));
+        TestDeployment::add_machine_to(content, VAULT);
     }
     content.timing.max_cold_authorization_life_seconds = Some(COLD_LIFE);
-    let nodes = content::nodes(content);
-    let quorum = u16::try_from(nodes.len() / 2)
-        .expect("few nodes")
-        .saturating_add(1);
-    let group = LedgerGroupId::new(LEDGERS).expect("a group id");
-    if !content.ledger_groups.iter().any(|g| g.id == group) {
-        content.ledger_groups.push(LedgerGroup {
-            id: group.clone(),
-            nodes,
-            quorum,
-            max_faulty: 0,
-        });
-        content.ledger_groups.sort_by(|a, b| a.id.cmp(&b.id));
-    }
+    let group = set_ledger_group(content);
     let wallet = content.wallets.iter_mut().find(|w| w.id.as_str() == wallet);
     let wallet = wallet.expect("the wallet");
     wallet.tier = tier;
@@ -296,4 +301,26 @@ pub fn set_tier(content: &mut PolicyBundle, wallet: &str, tier: WalletTier) {
     key.max_faulty = 0;
     key.chain_code = None;
     key.nodes = vec![member(machine)];
+}
+
+/// The ledger group [`LEDGERS`] of all nodes, with the smallest quorum that is exact without a liar.
+///
+/// # Panics
+/// With more nodes than anybody has.
+pub fn set_ledger_group(content: &mut PolicyBundle) -> LedgerGroupId {
+    let nodes = content::nodes(content);
+    let quorum = u16::try_from(nodes.len() / 2)
+        .expect("few nodes")
+        .saturating_add(1);
+    let id = LedgerGroupId::new(LEDGERS).expect("a group id");
+    if !content.ledger_groups.iter().any(|g| g.id == id) {
+        content.ledger_groups.push(LedgerGroup {
+            id: id.clone(),
+            nodes,
+            quorum,
+            max_faulty: 0,
+        });
+        content.ledger_groups.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    id
 }

@@ -56,12 +56,17 @@ impl TestDeployment {
 
     /// The groups [`TREASURY`] and [`SECURITY`], without any rule that asks for them.
     pub fn add_groups(&mut self) {
+        Self::add_groups_to(self.content_mut());
+    }
+
+    /// The same for a successor's content.
+    pub fn add_groups_to(content: &mut crate::bundle::PolicyBundle) {
         let group = |id: &str, members: Vec<MemberId>| Group {
             id: GroupId::new(id).expect("a group id"),
             members,
         };
         let [second, third] = OTHER_OFFICERS;
-        self.content_mut().groups = vec![
+        content.groups = vec![
             group(SECURITY, vec![member(third)]),
             group(TREASURY, vec![member(OFFICER), member(second)]),
         ];
