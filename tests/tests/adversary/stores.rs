@@ -237,6 +237,7 @@ async fn edited(arena: &mut Arena) {
             transaction: "00".to_owned(),
             block: 1,
             depth: 1,
+            used: None,
         };
         let body = Observation {
             network: Network::SOLANA,
