@@ -4,7 +4,12 @@
 //! Every spend is within the longest window, so all of them are in memory: ten million take between five and six GB.
 //! `LIMIT_SPENDS=1000000` measures with fewer. It says how long filling took, what a spend costs in memory, and how the
 //! many compare with the few.
-#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
