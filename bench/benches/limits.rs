@@ -1,8 +1,8 @@
 //! What a reservation costs in the limit book, with few and with many spends behind it:
 //! `cargo bench -p countersign-bench --bench limits`.
 //!
-//! Every spend is within the longest window, so all of them are in memory: ten million take between five and six GB.
-//! `LIMIT_SPENDS=1000000` measures with fewer. It says how long filling took, what a spend costs in memory, and how the
+//! Every spend is within the longest window, so all of them are in memory: by the sizes of what is kept, ten million take
+//! about 6.5 GB. `LIMIT_SPENDS=1000000` measures with fewer. It says how long filling took, what a spend costs in memory, and how the
 //! many compare with the few.
 #![allow(
     clippy::unwrap_used,

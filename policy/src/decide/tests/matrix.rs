@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{codes, decide_at};
+use super::{approved_by, codes, decide_with, with_rules};
 use crate::testing::transaction::{self, EXCHANGE, STRANGER, Tron};
 use crate::testing::{
-    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OFFICER, OPERATOR, OTHER_PAYMENTS, PAYMENTS,
-    SOLANA_WALLET, TestDeployment, WALLET,
+    APPROVERS, AUDITOR, AUTHOR, COORDINATOR, OFFICER, OPERATOR, OTHER_OFFICERS, OTHER_PAYMENTS,
+    PAYMENTS, SOLANA_WALLET, TestDeployment, WALLET,
 };
-use crate::{Network, Outcome};
+use crate::{Network, Outcome, Standing};
 
 const THOUSAND: u64 = 1_000_000_000;
 const ETHER: u64 = 1_000_000_000_000_000_000;
@@ -184,7 +184,7 @@ const INITIATORS: [&str; 9] = [
     "node-1",
 ];
 
-const LETTERS: [(&str, char); 9] = [
+const LETTERS: [(&str, char); 11] = [
     ("initiator-role", 'R'),
     ("no-rule", 'N'),
     ("kind-not-allowed", 'K'),
@@ -194,11 +194,12 @@ const LETTERS: [(&str, char); 9] = [
     ("lifetime-cap", 'L'),
     ("transaction-expired", 'X'),
     ("feature", 'P'),
+    ("forbidden", 'B'),
+    ("missing-approvals", 'A'),
 ];
 
-#[test]
-fn who_can_do_what() {
-    let deployment = TestDeployment::with_single_keys(3, 2);
+/// The table: a row for each action, a column for each initiator.
+fn table(deployment: &TestDeployment, standing: &Standing) -> String {
     let bundle = deployment.bundle();
     let mut table = String::from("allow, or the letters of all reasons:");
     for (name, letter) in LETTERS {
@@ -208,13 +209,13 @@ fn who_can_do_what() {
     for initiator in INITIATORS {
         write!(table, "{initiator:>15}").unwrap();
     }
-    for (name, wallet, network, bytes) in actions(&deployment) {
+    for (name, wallet, network, bytes) in actions(deployment) {
         write!(table, "\n{name:34}").unwrap();
         let wallet = deployment.wallet(wallet);
         let body = deployment.sign_request("p", wallet, &wallet.path, network, bytes);
         for initiator in INITIATORS {
             let request = deployment.sign(initiator, 600, body.clone());
-            let decision = decide_at(&bundle, &request, deployment.now());
+            let decision = decide_with(&bundle, &request, standing, deployment.now());
             let letters: String = codes(&decision)
                 .iter()
                 .map(|code| LETTERS.iter().find(|(name, _)| name == code).unwrap().1)
@@ -227,5 +228,46 @@ fn who_can_do_what() {
             write!(table, "{cell:>15}").unwrap();
         }
     }
-    insta::assert_snapshot!(table);
+    table
+}
+
+#[test]
+fn who_can_do_what() {
+    let deployment = TestDeployment::with_single_keys(3, 2);
+    insta::assert_snapshot!(table(&deployment, &Standing::unencumbered()));
+}
+
+/// Rules as an organisation may have them, beside the transfer rules.
+const RULES: &str = r#"
+@id("small-allowances")
+permit (principal, action, resource)
+when { context.kind == "token-approve" && context.destinationListed && context has amountMicro && context.amountMicro <= 5 };
+
+@id("strangers") @needs("treasury:2")
+permit (principal, action, resource)
+when { context.kind == "native-transfer" || context.kind == "token-transfer" }
+unless { context.destinationListed };
+
+@id("solana-only-to-listed") @reason("Solana goes to listed destinations")
+forbid (principal, action, resource == Countersign::Wallet::"hot-solana")
+unless { context.destinationListed };
+
+@id("no-contracts") @reason("contracts are called by nobody")
+forbid (principal, action, resource)
+when { context.kind == "contract-call" };
+"#;
+
+#[test]
+fn who_can_do_what_with_cedar_rules_and_without_approvals() {
+    let deployment = with_rules(RULES);
+    insta::assert_snapshot!(table(&deployment, &Standing::unencumbered()));
+}
+
+#[test]
+fn who_can_do_what_with_cedar_rules_and_two_of_treasury() {
+    let deployment = with_rules(RULES);
+    insta::assert_snapshot!(table(
+        &deployment,
+        &approved_by(&[OFFICER, OTHER_OFFICERS[0]])
+    ));
 }
