@@ -15,7 +15,6 @@ pub mod clock;
 pub mod cold;
 pub mod files;
 pub mod gate;
-pub mod hsm;
 pub mod net;
 pub mod node;
 mod plain;

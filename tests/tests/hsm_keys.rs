@@ -9,15 +9,16 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countersign_hsm::files::write_secret_file;
-use countersign_hsm::{Device, HsmClient, HsmConfig, KeyId, KeyKind, Pkcs11Uri, Provision};
+use countersign_hsm::{Device, HsmClient, HsmConfig, KeyId, Pkcs11Uri, Provision};
 use countersign_policy::{Hash, IdentityKey, KeyId as PolicyKey, MemberId, Protocol};
 use countersign_signer::files::write_identity_key;
 use countersign_signer::gate::TestSpend;
-use countersign_signer::hsm::{HsmBackend, HsmSignError};
 use countersign_signer::node::{NodeConfig, create_store, rekey_store};
 use countersign_signer::threshold::verifies;
+use countersign_signer::token::{HsmToken, TokenError, TokenKeys};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
@@ -172,55 +173,53 @@ async fn a_store_moved_to_another_token_or_node_does_not_open() {
     rekey_store(&sealed).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_signs_what_was_released_and_nothing_else() {
+#[test]
+fn a_token_signs_what_was_released_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let config = token(folder.path());
-    let hsm = tokio::task::spawn_blocking(|| HsmClient::start(config).unwrap())
-        .await
-        .unwrap();
-    let backend = HsmBackend::new(hsm);
+    let hsm = HsmClient::start(token(folder.path())).unwrap();
+    let keys = TokenKeys::new(Arc::new(HsmToken::new(hsm.clone())));
     let signers = [MemberId::new("node-1").unwrap()];
-    let name = PolicyKey::new("warm-1").unwrap();
-    for (kind, protocol) in [
-        (KeyKind::Secp256k1, Protocol::Dkls23),
-        (KeyKind::Ed25519, Protocol::FrostEd25519),
+    for (name, protocol) in [
+        ("warm-1", Protocol::Pkcs11Secp256k1),
+        ("warm-2", Protocol::Pkcs11Ed25519),
     ] {
-        let id = KeyId::new(kind.to_string().into_bytes()).unwrap();
-        let public = backend.generate(kind, &id, "warm-1").await.unwrap();
-        let key = backend.open(&id, &public).await.unwrap();
+        let name = PolicyKey::new(name).unwrap();
+        let public = keys.generate(&name, protocol).unwrap();
+        let again = keys.generate(&name, protocol);
+        assert_eq!(again, Err(TokenError::Exists(name.clone())));
         let spend =
             |text: &str| TestSpend::new(protocol, Hash::sha256(text.as_bytes()), &name, &signers);
         let (one, other) = (spend("one"), spend("other"));
-        let (preimage, execution) = (one.preimage().clone(), one.execution());
+        let preimage = one.preimage().clone();
         // The release of something else.
-        let refused = backend
-            .sign(other.release(), &execution, &key, &preimage)
-            .await;
-        assert!(
-            matches!(refused, Err(HsmSignError::NotReleased)),
-            "{refused:?}"
-        );
-        let signature = backend
-            .sign(one.release(), &execution, &key, &preimage)
-            .await
+        let refused = keys.sign_as(&name, protocol, &public, &preimage, other.release());
+        assert_eq!(refused, Err(TokenError::OtherDigest));
+        let signature = keys
+            .sign_as(&name, protocol, &public, &preimage, one.release())
             .unwrap();
         assert!(verifies(&public, &preimage, &signature));
+        // What the token signs verifies under its own key, and is refused where another one is pinned.
+        let two = spend("two");
+        let preimage = two.preimage().clone();
+        let pinned = other_key(protocol);
+        let refused = keys.sign_as(&name, protocol, &pinned, &preimage, two.release());
+        assert!(
+            matches!(refused, Err(TokenError::WrongSignature(_))),
+            "{refused:?}"
+        );
     }
-    // A release for one curve does not reach a key of the other.
-    let id = KeyId::new(b"ed25519".to_vec()).unwrap();
-    let public = backend
-        .token()
-        .public_key(KeyKind::Ed25519, &id)
-        .await
-        .unwrap();
-    let public =
-        countersign_policy::PublicKey::ed25519(public.as_bytes().try_into().unwrap()).unwrap();
-    let key = backend.open(&id, &public).await.unwrap();
-    let spend = TestSpend::new(Protocol::Dkls23, Hash::sha256(b"k1"), &name, &signers);
-    let (preimage, execution) = (spend.preimage().clone(), spend.execution());
-    let refused = backend
-        .sign(spend.release(), &execution, &key, &preimage)
-        .await;
-    assert!(matches!(refused, Err(HsmSignError::Curve)), "{refused:?}");
+    // The first signature opened the key; the others found it open.
+    assert_eq!(hsm.metrics().worker_starts, 1);
+}
+
+/// A public key of the protocol's curve that is in no token.
+fn other_key(protocol: Protocol) -> countersign_policy::PublicKey {
+    if protocol.is_secp256k1() {
+        let key = k256::ecdsa::SigningKey::from_slice(&[5; 32]).unwrap();
+        let point = key.verifying_key().to_encoded_point(true);
+        return countersign_policy::PublicKey::secp256k1(point.as_bytes().try_into().unwrap())
+            .unwrap();
+    }
+    let point = IdentityKey::from_seed(&[5; 32]).public();
+    countersign_policy::PublicKey::ed25519(*point.as_bytes()).unwrap()
 }

@@ -1,4 +1,5 @@
 //! The commands on a SoftHSM token in a folder of its own. `countersign-hsm-worker` must be built, as it is with the workspace.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

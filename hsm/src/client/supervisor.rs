@@ -33,6 +33,8 @@ const MAX_DEATHS: u32 = 3;
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Beyond its deadline, a request that the process has is answered by then, or its call hangs.
 const GRACE: Duration = Duration::from_secs(2);
+/// The shortest wait before a process is started again.
+const MIN_BACKOFF: Duration = Duration::from_millis(20);
 /// The longest wait before a process is started again.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Deaths during a login in a row, once the PIN was accepted: each could be a counted try.
@@ -237,11 +239,9 @@ impl Shared {
                 state.dead = false;
                 let was_ready = self.bury(&mut state, &mut due);
                 backoff = match was_ready {
-                    // It worked: the next one may start at once, but not again and again.
-                    true if start_at.elapsed() > MAX_BACKOFF => Duration::ZERO,
-                    _ => backoff
-                        .saturating_mul(2)
-                        .clamp(Duration::from_millis(20), MAX_BACKOFF),
+                    // It worked: the next one may start soon. A request that kills each one is given to three at most.
+                    true => MIN_BACKOFF,
+                    false => backoff.saturating_mul(2).clamp(MIN_BACKOFF, MAX_BACKOFF),
                 };
                 start_at = Instant::now()
                     .checked_add(backoff)

@@ -3,8 +3,11 @@
 //! A key's object in the token has the key's name as its `CKA_ID` and label. Every signature is verified under the public key
 //! here, in the client and by [`TokenKeys`](crate::token::TokenKeys) once more, against the pinned one.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use countersign_hsm::{
-    Failure, HsmClient, HsmError, KeyId as TokenKeyId, KeyKind, Prehash, PublicPoint,
+    Failure, HsmClient, HsmError, KeyHandle, KeyId as TokenKeyId, KeyKind, Prehash, PublicPoint,
 };
 use countersign_policy::{KeyId, Protocol, PublicKey, Signature};
 
@@ -15,12 +18,30 @@ use crate::threshold::Preimage;
 #[derive(Debug)]
 pub struct HsmToken {
     client: HsmClient,
+    /// Keys that were looked up and checked: looking one up takes time in proportion to the keys in the token.
+    opened: Mutex<BTreeMap<(KeyId, Protocol), KeyHandle>>,
 }
 
 impl HsmToken {
     /// Takes a client over: from here on the gate alone reaches its keys.
     pub fn new(client: HsmClient) -> Self {
-        Self { client }
+        let opened = Mutex::default();
+        Self { client, opened }
+    }
+
+    /// The key as it was found first. That it is the pinned one is checked with each signature, by whoever knows the pinned one; the
+    /// worker looks the object up and checks its attributes again after each login.
+    fn open(&self, key: &KeyId, protocol: Protocol) -> Result<KeyHandle, TokenError> {
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (key.clone(), protocol);
+        if let Some(handle) = opened().get(&name) {
+            return Ok(handle.clone());
+        }
+        let point = self.describe(key, protocol)?;
+        let handle = self.client.open_key_blocking(&object(key)?, point);
+        let handle = handle.map_err(|error| failed(key, &error))?;
+        opened().insert(name, handle.clone());
+        Ok(handle)
     }
 
     fn describe(&self, key: &KeyId, protocol: Protocol) -> Result<PublicPoint, TokenError> {
@@ -50,10 +71,8 @@ impl Token for HsmToken {
         protocol: Protocol,
         preimage: &Preimage,
     ) -> Result<Signature, TokenError> {
-        let id = object(key)?;
-        let point = self.describe(key, protocol)?;
         let failed = |error: HsmError| failed(key, &error);
-        let handle = self.client.open_key_blocking(&id, point).map_err(failed)?;
+        let handle = self.open(key, protocol)?;
         if protocol.is_secp256k1() {
             let prehash = Prehash::new(*preimage.digest());
             let signature = self.client.sign_prehash_blocking(&handle, prehash);
