@@ -155,6 +155,7 @@ pub async fn key(args: KeyArgs) -> Outcome {
     let mut machine = config.open().await?;
     let tokens = tokens(&config)?;
     let made = machine.make_key(&bytes, &tokens, clock::now()).await;
+    machine.close().await;
     let transcript = made.map_err(|e| refused(&e))?;
     let text = serde_json::to_vec(&transcript).or_broken("cannot write the transcript")?;
     write(&args.output, &text)?;

@@ -67,7 +67,11 @@ pub async fn run(args: Args) -> Outcome {
                 .say("This machine signed this very package before; nothing is signed again.");
             answer.clone()
         }
-        None => sign(&args, &config, &mut machine, examined, &consents).await?,
+        None => {
+            let signed = sign(&args, &config, &mut machine, examined, &consents).await;
+            machine.close().await;
+            signed?
+        }
     };
     let written = answer.to_bytes().or_broken("cannot write the answer")?;
     write(&args.output, &written)?;

@@ -286,6 +286,11 @@ impl Machine {
         self.store.records(limit).await
     }
 
+    /// Writes what is not on disk yet (the journal's newest lines) and frees the store. Every command ends with it.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
     /// Its own ledger: signed, chained entries, oldest first. They prove to others what it released.
     ///
     /// # Errors

@@ -148,6 +148,8 @@ async fn the_journal_tells_what_was_signed_and_refused_after_the_reservation() {
     .unwrap();
     let again = vault.package(&vault.request("w-1", 2, 1));
     taken(&vault, &mut machine, &again).await.unwrap_err();
+    machine.close().await;
+    let machine = vault.machine().await;
     let journal = machine.journal(10).await.unwrap();
     let outcomes: Vec<&str> = journal.iter().map(|r| r.outcome.as_str()).collect();
     assert_eq!(outcomes, ["refused/external-id", "signed"]);
