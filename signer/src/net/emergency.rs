@@ -54,6 +54,13 @@ impl Drop for EmergencyServer {
 }
 
 impl EmergencyServer {
+    /// Closes the port: when this returns, another process can listen there.
+    pub async fn shutdown(mut self) {
+        self.task.abort();
+        // It ends by being aborted; there is nothing else to hear from it.
+        let _aborted = (&mut self.task).await;
+    }
+
     /// Binds `address` (port 0 takes a free one) and serves `router` to everybody.
     ///
     /// # Errors

@@ -247,6 +247,9 @@ impl Node {
             task.abort();
         }
         self.service.engine.parts().primes.stop();
+        if let Some(emergency) = self.emergency {
+            emergency.shutdown().await;
+        }
         self.server.shutdown().await;
         self.service.engine.parts().store.close().await;
     }
