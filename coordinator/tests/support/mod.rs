@@ -240,12 +240,9 @@ impl Nodes {
                 }
             }
             for participant in &terms.participants {
-                if let Some(session) = nodes
-                    .get_mut(participant)
-                    .unwrap()
-                    .sessions
-                    .get_mut(&call.session)
-                {
+                // A machine with no network was never asked.
+                let state = nodes.get_mut(participant);
+                if let Some(session) = state.and_then(|s| s.sessions.get_mut(&call.session)) {
                     session.2 = true;
                 }
             }

@@ -9,7 +9,9 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::panic
+    clippy::panic,
+    // Tables of attacks: name, what is done, what is expected.
+    clippy::type_complexity
 )]
 
 mod approvals;
