@@ -61,9 +61,9 @@ fn a_proposal_is_vetoed_and_the_log_says_by_whom_and_why() {
     );
     let propose = ["policy", "propose", "policy", "--yes"];
     live.as_member("approver-1", &propose, 3);
-    let proposed = live.as_member("author", &propose, 7);
+    let proposed = live.as_member("author", &propose, 0);
     let digest = proposed["digest"].as_str().unwrap().to_owned();
-    live.as_member("approver-1", &["policy", "approve", &digest, "--yes"], 7);
+    live.as_member("approver-1", &["policy", "approve", &digest, "--yes"], 0);
 
     // Any one approver stops it; nobody else does.
     let veto = [
@@ -98,9 +98,9 @@ fn a_proposal_is_vetoed_and_the_log_says_by_whom_and_why() {
 
     // Another proposal takes its place, is signed and followed, and stands in the log with everybody who signed it.
     std::fs::write(&file, written + &more.replace("max = 1", "max = 2")).unwrap();
-    let proposed = live.as_member("author", &propose, 7);
+    let proposed = live.as_member("author", &propose, 0);
     let next = proposed["digest"].as_str().unwrap().to_owned();
-    live.as_member("approver-1", &["policy", "approve", &next, "--yes"], 7);
+    live.as_member("approver-1", &["policy", "approve", &next, "--yes"], 0);
     live.as_member("approver-2", &["policy", "approve", &next, "--yes"], 0);
     live.json(&["policy", "activate"], 0);
     let log = live.as_member("auditor-1", &["policy", "log"], 0);

@@ -141,13 +141,13 @@ pub fn scan(args: &ScanArgs) -> Outcome {
     })
 }
 
-/// Half as many frames again as there are parts: some may be missed.
+/// Twice as many frames as there are parts: a tenth of them may be missed.
 fn frames(bytes: &[u8]) -> Outcome<Vec<String>> {
     let failed = |e: ur::ur::Error| Failure::broken(format!("cannot make frames: {e}"));
     let content = wrapped(bytes)?;
     let mut encoder = ur::Encoder::bytes(&content, FRAGMENT).map_err(failed)?;
     let parts = encoder.fragment_count();
-    let all = parts.saturating_add(parts / 2).saturating_add(2);
+    let all = parts.saturating_mul(2).saturating_add(2);
     // In upper case a code holds nearly twice as much (alphanumeric mode).
     (0..all)
         .map(|_| {
