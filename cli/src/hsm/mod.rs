@@ -18,7 +18,7 @@ use crate::failure::{Exit, OrFail as _, Outcome};
 /// PKCS#11 tokens: what holds the keys of warm and cold wallets, and the key that seals a node's store.
 ///
 /// The module of the token's vendor is loaded by a process of its own, countersign-hsm-worker. Which module and token is said by the
-/// section [hsm] of a TOML file, such as a node's configuration; docs/hsm.md shows one for each device.
+/// section hsm of a TOML file, such as a node's configuration; docs/hsm.md shows one for each device.
 #[derive(Debug, Parser)]
 pub struct Args {
     #[command(subcommand)]
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Outcome {
 /// Where the section `[hsm]` is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigArg {
-    /// A TOML file with the section [hsm]: a node's configuration, or one that has nothing else.
+    /// A TOML file with the section hsm: a node's configuration, or one that has nothing else.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }

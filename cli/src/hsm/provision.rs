@@ -26,7 +26,7 @@ use crate::output::Format;
 pub struct Args {
     #[command(flatten)]
     source: Source,
-    /// Initializes a token with this security officer's PIN (a file, mode 0600), and sets the user PIN from [hsm].
+    /// Initializes a token with this security officer's PIN (a file, mode 0600), and sets the user PIN from section hsm.
     #[arg(
         long,
         value_name = "FILE",
@@ -47,7 +47,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// A TOML file with the section [hsm].
+    /// A TOML file with the section hsm.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Makes this folder, with a SoftHSM token, random PINs, and hsm.toml. For development: SoftHSM's keys are files.
