@@ -79,7 +79,7 @@ fn a_proposal_is_vetoed_and_the_log_says_by_whom_and_why() {
     let vetoed = live.as_member("approver-2", &veto, 0);
     assert_eq!(vetoed["bundle"], digest.as_str(), "{vetoed}");
     assert_eq!(vetoed["nodes"].as_object().unwrap().len(), 3, "{vetoed}");
-    live.as_member("approver-2", &["policy", "approve", &digest, "--yes"], 3);
+    live.as_member("approver-2", &["policy", "approve", &digest, "--yes"], 6);
     let log = live.as_member("auditor-1", &["policy", "log"], 0);
     let row = entry(&log, &digest);
     assert_eq!(
