@@ -62,7 +62,8 @@ pub trait Token: std::fmt::Debug + Send + Sync {
     /// [`TokenError::Exists`] when there is one of that name.
     fn generate(&self, key: &KeyId, protocol: Protocol) -> Result<PublicKey, TokenError>;
 
-    /// Signs: ECDSA over the preimage's digest with a low s, or Ed25519 over the preimage.
+    /// Signs: ECDSA over the released digest with a low s, or Ed25519 over the preimage, whose digest it is. Without the gate's
+    /// [`Released`] nobody can ask for it (I2).
     ///
     /// # Errors
     /// [`TokenError`].
@@ -71,6 +72,7 @@ pub trait Token: std::fmt::Debug + Send + Sync {
         key: &KeyId,
         protocol: Protocol,
         preimage: &Preimage,
+        released: &Released,
     ) -> Result<Signature, TokenError>;
 }
 
@@ -138,7 +140,7 @@ impl TokenKeys {
         if released.digest() != preimage.digest() || !preimage.fits(protocol) {
             return Err(TokenError::OtherDigest);
         }
-        let signature = self.token.sign(key, protocol, preimage)?;
+        let signature = self.token.sign(key, protocol, preimage, &released)?;
         match public_key.holds(&signature, preimage.bytes(), preimage.digest()) {
             true => Ok(signature),
             false => Err(TokenError::WrongSignature(key.clone())),

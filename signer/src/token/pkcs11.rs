@@ -12,6 +12,7 @@ use countersign_hsm::{
 use countersign_policy::{KeyId, Protocol, PublicKey, Signature};
 
 use super::{Token, TokenError};
+use crate::gate::Released;
 use crate::threshold::Preimage;
 
 /// A token that a worker process holds the login of.
@@ -70,11 +71,15 @@ impl Token for HsmToken {
         key: &KeyId,
         protocol: Protocol,
         preimage: &Preimage,
+        released: &Released,
     ) -> Result<Signature, TokenError> {
+        if released.digest() != preimage.digest() {
+            return Err(TokenError::OtherDigest);
+        }
         let failed = |error: HsmError| failed(key, &error);
         let handle = self.open(key, protocol)?;
         if protocol.is_secp256k1() {
-            let prehash = Prehash::new(*preimage.digest());
+            let prehash = Prehash::new(*released.digest());
             let signature = self.client.sign_prehash_blocking(&handle, prehash);
             let bytes = signature.map_err(failed)?.bytes;
             let (r, s) = bytes.split_at(32);

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::super::*;
+use crate::gate::Released;
 use crate::store::{Argon2Cost, OpenError, OpenMode, PassphraseKek, Store, StoreOptions};
 use crate::threshold::Preimage;
 use crate::token::{Token, TokenError, TokenKeys};
@@ -190,7 +191,13 @@ impl Token for SoftToken {
         Err(TokenError::Exists(key.clone()))
     }
 
-    fn sign(&self, _: &KeyId, _: Protocol, preimage: &Preimage) -> Result<Signature, TokenError> {
+    fn sign(
+        &self,
+        _: &KeyId,
+        _: Protocol,
+        preimage: &Preimage,
+        _: &Released,
+    ) -> Result<Signature, TokenError> {
         let bytes = match self.lies {
             true => transaction::usdt_erc20(&transaction::EXCHANGE, 9, 9),
             false => preimage.bytes().to_vec(),
